@@ -1,0 +1,30 @@
+"""Tune-A-Video: one-shot tuning of a text-to-image model on one clip, then editing by prompt.
+
+Wu et al., "Tune-A-Video: One-Shot Tuning of Image Diffusion Models for Text-to-Video Generation", ICCV 2023.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from videoedit.plugins import MethodSpec
+
+if TYPE_CHECKING:
+    from tuneavideo.video_unet import VideoUNet
+
+__all__ = ["METHOD", "VideoUNet"]
+
+METHOD = MethodSpec(
+    name="tuneavideo",
+    summary="tune a text-to-image model on one clip, then edit the clip by prompts (ICCV 2023)",
+    config="tuneavideo.config:TuneAVideoConfig",
+    edit="tuneavideo.method:edit",
+    plan="tuneavideo.method:plan",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "VideoUNet":
+        return import_module("tuneavideo.video_unet").VideoUNet
+    raise AttributeError(f"module 'tuneavideo' has no attribute {name!r}")

@@ -1,0 +1,56 @@
+"""videoedit: text-guided video editing with diffusion models.
+
+Names are loaded on first use, so that ``import videoedit`` and ``videoedit --help`` stay instant.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from videoedit.errors import VideoEditError
+    from videoedit.inversion import ddim_invert
+    from videoedit.models import load_models
+    from videoedit.sampling import StepInfo, ddim_sample
+    from videoedit.types import EditResult, Models, Video
+    from videoedit.video import read_video, write_video
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "EditResult": "types",
+    "Models": "types",
+    "StepInfo": "sampling",
+    "Video": "types",
+    "VideoEditError": "errors",
+    "ddim_invert": "inversion",
+    "ddim_sample": "sampling",
+    "load_models": "models",
+    "read_video": "video",
+    "write_video": "video",
+}
+
+__all__ = [
+    "EditResult",
+    "Models",
+    "StepInfo",
+    "Video",
+    "VideoEditError",
+    "__version__",
+    "ddim_invert",
+    "ddim_sample",
+    "load_models",
+    "read_video",
+    "write_video",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'videoedit' has no attribute {name!r}")
+    return getattr(import_module(f"videoedit.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,190 @@
+"""One strict schema: YAML file < ``--set a.b=c`` < flags; unknown keys are errors that name the nearest one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+from videoedit.errors import ConfigError
+
+
+class Section(BaseModel):
+    """Base of every group of settings: frozen, strict types, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+def _size(value: Any) -> Any:
+    """``"WxH"`` or a list of two integers -> (width, height)."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*", value)
+        if not match:
+            raise ValueError(f"{value!r} is not a size; write WIDTHxHEIGHT, for example 512x512")
+        return int(match[1]), int(match[2])
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _path(value: Any) -> Any:
+    return Path(value).expanduser() if isinstance(value, str) else value
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Size = Annotated[
+    tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
+    BeforeValidator(_size),
+    PlainSerializer(lambda size: f"{size[0]}x{size[1]}", return_type=str),
+]
+FilePath = Annotated[Path, BeforeValidator(_path), PlainSerializer(str, return_type=str)]
+Strings = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+
+
+class VideoConfig(Section):
+    """Which frames of the clip are edited, and at which size the model sees them."""
+
+    start: int = Field(default=0, ge=0)
+    """First frame."""
+    stride: int = Field(default=1, ge=1)
+    """Take every n-th frame; the output's rate is the source's divided by it."""
+    num_frames: int | None = Field(default=None, ge=1)
+    """How many frames; empty: all there are, at most 24."""
+    size: Size | None = None
+    """Width x height that the model works at; empty: the model's own size at the clip's aspect."""
+    output_size: Literal["source", "model"] = "source"
+    """Size of the written video: the source's, or the one the model worked at."""
+
+
+class RunConfig(Section):
+    """What every method's config has; a method adds its own sections."""
+
+    clip: FilePath | None = None
+    """The video to edit."""
+    model: str = "mini"
+    """`mini`, a diffusers folder, a `.safetensors` file, or a hub id."""
+    device: str | None = None
+    """`cpu`, `cuda`, ...; empty: a GPU if there is one."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Precision of the frozen model; empty: float32 on a CPU, float16 on a GPU."""
+    allow_pickle: bool = False
+    """Read pickled weights too, through torch's restricted unpickler."""
+    seed: int = Field(default=33, ge=0)
+    """Of every random number in the run."""
+    video: VideoConfig = VideoConfig()
+
+
+AnyConfig = TypeVar("AnyConfig", bound=Section)
+
+
+class _Loader(yaml.SafeLoader):
+    """safe_load that reads ``3e-5`` as a number, as YAML 1.2 does and people expect."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)$"),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain YAML values only; no objects are built."""
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; ConfigError with line number if it is none."""
+    try:
+        data = parse_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config file {path} cannot be read: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"config file {path} is not YAML{where}: {getattr(error, 'problem', error)}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"config file {path} holds a {type(data).__name__}, expected `key: value` lines")
+    return data
+
+
+def set_value(data: dict[str, Any], dotted: str, value: Any) -> None:
+    """Put `value` at the key ``a.b.c`` of nested mappings, in place."""
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        inner = data.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {dotted}: {parent!r} is a single value, it has no keys below it")
+        data = inner
+    data[last] = value
+
+
+def parse_assignments(assignments: Iterable[str]) -> list[tuple[str, Any]]:
+    """``a.b=c`` texts -> (key, value); values are read as YAML."""
+    pairs = []
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {text!r}: expected KEY=VALUE, for example --set sample.steps=20")
+        try:
+            pairs.append((key.strip(), parse_yaml(value)))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {text!r}: the value is not YAML: {error}") from error
+    return pairs
+
+
+def build_config(
+    schema: type[AnyConfig],
+    data: Mapping[str, Any],
+) -> AnyConfig:
+    """Validate; raises ConfigError in one line with the nearest key for an unknown one."""
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(schema, one) for one in error.errors()[:3])) from error
+
+
+def dump_yaml(config: Section) -> str:
+    """The resolved config as YAML that `read_yaml` reads back to an equal one."""
+    data = config.model_dump(mode="json")
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _explain(schema: type[BaseModel], error: Any) -> str:
+    location = [str(part) for part in error["loc"] if not str(part).startswith("function-")]
+    key = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        return f"unknown setting {key!r}; {_nearest(schema, key)}"
+    message = error["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(error["input"], dict) else f" (given: {error['input']!r})"
+    where = f"setting {key!r}: " if key else ""
+    return f"{where}{message[:1].lower()}{message[1:]}{shown}"
+
+
+def _nearest(schema: type[BaseModel], key: str) -> str:
+    keys = list(setting_keys(schema))
+    last = key.rsplit(".", 1)[-1]
+    by_last = {known.rsplit(".", 1)[-1]: known for known in reversed(keys)}
+    close = difflib.get_close_matches(key, keys, n=1, cutoff=0.75) or [
+        by_last[name] for name in difflib.get_close_matches(last, by_last, n=1, cutoff=0.5)
+    ]
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "`videoedit show-config METHOD` lists all settings"
+
+
+def setting_keys(schema: type[BaseModel], prefix: str = "") -> Iterable[str]:
+    """All dotted keys of a schema, leaves and sections."""
+    for name, field in schema.model_fields.items():
+        yield prefix + name
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from setting_keys(inner, f"{prefix}{name}.")

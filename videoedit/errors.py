@@ -1,0 +1,35 @@
+"""What can go wrong, by who can mend it. Every message says what was given, what was expected, what to do."""
+
+from __future__ import annotations
+
+
+class VideoEditError(Exception):
+    """Base of every error that the command line shows as one line; `str(error)` is that line."""
+
+
+class ConfigError(VideoEditError):
+    """A setting is unknown, mistyped, out of range, or contradicts another."""
+
+
+class InputError(VideoEditError):
+    """A video, image or prompt cannot be used: missing, unreadable, too short, of the wrong size."""
+
+
+class ShapeError(VideoEditError):
+    """A tensor handed to a public function has the wrong shape."""
+
+
+class MethodError(VideoEditError):
+    """A method was used wrongly, or found its network in a state that it cannot work with."""
+
+
+class WeightsError(VideoEditError):
+    """A model or checkpoint is missing, of the wrong kind, damaged, or in a format that is not allowed."""
+
+
+class OutputError(VideoEditError):
+    """A result cannot be written: no space, no permission, or the folder holds another run."""
+
+
+class ToolError(VideoEditError):
+    """An external program failed; carries its last words."""

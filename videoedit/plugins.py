@@ -1,0 +1,87 @@
+"""Methods are found by entry points, described without being imported, and loaded only when they run."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pkgutil import resolve_name
+from typing import Any
+
+from videoedit.errors import MethodError
+
+GROUP = "videoedit.methods"
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A command-line flag of a method: shorthand for one key of its config.
+
+    `kind` is how the text is read: ``"text"``, ``"path"``, ``"int"``, ``"float"`` or ``"size"`` (``WxH``).
+    """
+
+    name: str  # "--source-prompt"
+    key: str  # "source_prompt" or, nested, "sample.steps"
+    help: str
+    kind: str = "text"
+    multiple: bool = False
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """What the core knows of a method; the strings ``"module:object"`` are imported only when it runs.
+
+    - `config`: a pydantic model derived from `videoedit.config.RunConfig`;
+    - `plan(config, info) -> videoedit.planning.Plan`: stages, sizes, estimates; loads no weights;
+    - `edit(config, run) -> EditResult`: the method itself.
+    """
+
+    name: str
+    summary: str
+    config: str
+    edit: str
+    plan: str
+    flags: tuple[Flag, ...] = ()
+
+    def load(self, part: str) -> Any:
+        """Import one of `config`, `edit`, `plan`; raises MethodError naming the broken plug-in."""
+        try:
+            return resolve_name(getattr(self, part))
+        except (ImportError, AttributeError, ValueError) as error:
+            raise MethodError(
+                f"method {self.name!r} is installed but its {part} ({getattr(self, part)}) "
+                f"cannot be loaded: {error}"
+            ) from error
+
+
+def discover() -> dict[str, EntryPoint]:
+    """Installed methods by name, nothing imported."""
+    return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda p: p.name)}
+
+
+def get_method(name: str) -> MethodSpec:
+    """The description of one method; raises MethodError with the nearest name if there is none."""
+    found = discover()
+    if name not in found:
+        close = difflib.get_close_matches(name, found, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"installed: {', '.join(found) or 'none'}"
+        raise MethodError(f"there is no method {name!r}; {hint}")
+    spec = found[name].load()
+    if not isinstance(spec, MethodSpec):
+        raise MethodError(
+            f"entry point {name!r} gives a {type(spec).__name__}, expected a videoedit.plugins.MethodSpec"
+        )
+    return spec
+
+
+def all_methods() -> list[MethodSpec]:
+    """Every method that loads; one that does not is named in a warning and left out."""
+    specs = []
+    for name in discover():
+        try:
+            specs.append(get_method(name))
+        except Exception as error:
+            logger.warning("method %r cannot be used: %s", name, error)
+    return specs
