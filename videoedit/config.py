@@ -34,7 +34,8 @@ def _path(value: Any) -> Any:
     return Path(value).expanduser() if isinstance(value, str) else value
 
 
-def _tuple(value: Any) -> Any:
+def as_tuple(value: Any) -> Any:
+    """A YAML list as the tuple that a frozen, strict schema expects."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -44,7 +45,7 @@ Size = Annotated[
     PlainSerializer(lambda size: f"{size[0]}x{size[1]}", return_type=str),
 ]
 FilePath = Annotated[Path, BeforeValidator(_path), PlainSerializer(str, return_type=str)]
-Strings = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+Strings = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 
 
 class VideoConfig(Section):
@@ -96,7 +97,7 @@ _Loader.add_implicit_resolver(
 
 def parse_yaml(text: str) -> Any:
     """Plain YAML values only; no objects are built."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    return yaml.load(text, Loader=_Loader)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -108,7 +109,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"config file {path} is not YAML{where}: {getattr(error, 'problem', error)}") from error
+        raise ConfigError(
+            f"config file {path} is not YAML{where}: {getattr(error, 'problem', error)}"
+        ) from error
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -156,6 +159,22 @@ def dump_yaml(config: Section) -> str:
     """The resolved config as YAML that `read_yaml` reads back to an equal one."""
     data = config.model_dump(mode="json")
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+
+
+def annotated_yaml(config: Section, indent: int = 0) -> str:
+    """Like `dump_yaml`, with each setting's docstring as a comment above it."""
+    lines = []
+    values = config.model_dump(mode="json")
+    for name, field in type(config).model_fields.items():
+        inner = getattr(config, name)
+        if field.description:
+            lines.append(f"# {field.description}")
+        if isinstance(inner, Section):
+            lines += [f"{name}:", annotated_yaml(inner, indent + 2)]
+        else:
+            lines.append(yaml.safe_dump({name: values[name]}, allow_unicode=True, width=100).strip())
+    pad = " " * 2 if indent else ""
+    return "\n".join(pad + line for text in lines for line in text.splitlines())
 
 
 def _explain(schema: type[BaseModel], error: Any) -> str:

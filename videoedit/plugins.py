@@ -17,16 +17,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Flag:
-    """A command-line flag of a method: shorthand for one key of its config.
-
-    `kind` is how the text is read: ``"text"``, ``"path"``, ``"int"``, ``"float"`` or ``"size"`` (``WxH``).
-    """
+    """A command-line flag: shorthand for one key of the config (or several that go together)."""
 
     name: str  # "--source-prompt"
-    key: str  # "source_prompt" or, nested, "sample.steps"
+    keys: tuple[str, ...]  # ("source_prompt",) or, nested, ("invert.steps", "sample.steps")
     help: str
-    kind: str = "text"
+    kind: type = str  # str, int or float
     multiple: bool = False
+
+    @property
+    def parameter(self) -> str:
+        """The flag as a Python name: ``source_prompt``."""
+        return self.name.lstrip("-").replace("-", "_")
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,10 @@ class MethodSpec:
     """What the core knows of a method; the strings ``"module:object"`` are imported only when it runs.
 
     - `config`: a pydantic model derived from `videoedit.config.RunConfig`;
-    - `plan(config, info) -> videoedit.planning.Plan`: stages, sizes, estimates; loads no weights;
-    - `edit(config, run) -> EditResult`: the method itself.
+    - `plan(config, info) -> videoedit.planning.Plan`: stages, sizes, estimates, from a
+      `videoedit.video.VideoInfo`; loads no weights and writes nothing;
+    - `import_config(data) -> data`: optional; turns the method's official config format into ours;
+    - `edit(config, models, video, run) -> EditResult`: the method itself, on a `videoedit.types.Video`.
     """
 
     name: str
@@ -44,6 +48,7 @@ class MethodSpec:
     edit: str
     plan: str
     flags: tuple[Flag, ...] = ()
+    import_config: str | None = None
 
     def load(self, part: str) -> Any:
         """Import one of `config`, `edit`, `plan`; raises MethodError naming the broken plug-in."""

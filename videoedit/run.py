@@ -11,6 +11,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import platform
 import resource
@@ -23,8 +24,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from videoedit.errors import OutputError
+from videoedit.progress import Progress
 
-VERSIONED = ("videoedit", "torch", "diffusers", "transformers", "safetensors", "av", "numpy", "opencv-python-headless")
+VERSIONED = (
+    "videoedit",
+    "torch",
+    "diffusers",
+    "transformers",
+    "safetensors",
+    "av",
+    "numpy",
+    "opencv-python-headless",
+)
 
 
 @contextlib.contextmanager
@@ -57,7 +68,9 @@ def explain_os_error(error: OSError, path: Path) -> OutputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(existing_parent(path)).free / 2**20
-            return OutputError(f"no space left to write {path} ({free:.0f} MiB free); free some space or use -o")
+            return OutputError(
+                f"no space left to write {path} ({free:.0f} MiB free); free some space or use -o"
+            )
         return OutputError(f"no space left to write {path}; free some space or choose another folder with -o")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return OutputError(f"no permission to write {path}; choose another folder with -o")
@@ -86,7 +99,7 @@ class Run:
 
     folder: Path
     record: dict[str, Any]
-    _lock: IO[str] | None = field(default=None, repr=False)
+    progress: Progress = field(default_factory=lambda: Progress(quiet=True), repr=False)
 
     def path(self, name: str) -> Path:
         return self.folder / name
@@ -131,10 +144,25 @@ class Run:
         self.record["status"] = "finished"
         self.save()
 
-    def close(self) -> None:
-        if self._lock:
-            self._lock.close()
-            self._lock = None
+    @contextlib.contextmanager
+    def collect_warnings(self) -> Iterator[None]:
+        """Inside, warnings logged by the toolkit also become notes of the run."""
+        handler = _NoteHandler(self)
+        logger = logging.getLogger("videoedit")
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+
+
+class _NoteHandler(logging.Handler):
+    def __init__(self, run: Run) -> None:
+        super().__init__(logging.WARNING)
+        self.run = run
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.run.note(record.getMessage())
 
 
 @contextlib.contextmanager
@@ -145,14 +173,7 @@ def open_run(folder: Path, *, identity: dict[str, Any], record: dict[str, Any], 
     weights). A folder with another identity is refused, naming what differs, unless `fresh`.
     Raises OutputError for a folder that holds something else or is in use.
     """
-    old = _read_record(folder)
-    if old and not fresh:
-        changed = _differences(old.get("identity", {}), identity)
-        if changed:
-            raise OutputError(
-                f"{folder} holds another run (differs in {', '.join(changed[:4])}); "
-                f"choose another folder with -o, or start over with --fresh"
-            )
+    old = refuse_foreign(folder, identity, fresh=fresh)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = _lock_folder(folder)
@@ -167,13 +188,26 @@ def open_run(folder: Path, *, identity: dict[str, Any], record: dict[str, Any], 
             old = None
         for part in folder.glob(".*.part*"):  # left by a killed run
             part.unlink()
-        run = Run(folder, {**record, "identity": identity, "stages": {}, "notes": [], "status": "running"}, lock)
+        run = Run(folder, {**record, "identity": identity, "stages": {}, "notes": [], "status": "running"})
         if old:
             run.record |= {"stages": old["stages"], "notes": old["notes"]}
         run.save()
         yield run
     finally:
         lock.close()
+
+
+def refuse_foreign(folder: Path, identity: dict[str, Any], *, fresh: bool) -> dict[str, Any] | None:
+    """The record of the run in `folder`, if any; raises OutputError if it is another run. Writes nothing."""
+    old = _read_record(folder)
+    if old and not fresh:
+        changed = _differences(old.get("identity", {}), identity)
+        if changed:
+            raise OutputError(
+                f"{folder} holds another run (differs in {', '.join(changed[:4])}); "
+                f"choose another folder with -o, or start over with --fresh"
+            )
+    return old
 
 
 def environment() -> dict[str, Any]:
@@ -193,13 +227,17 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
     path = folder / "run.json"
     if not path.is_file():
         if any(not p.name.startswith(".") for p in folder.iterdir()):
-            raise OutputError(f"{folder} is not empty and holds no videoedit run; choose another folder with -o")
+            raise OutputError(
+                f"{folder} is not empty and holds no videoedit run; choose another folder with -o"
+            )
         return None
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return record
     except ValueError as error:
-        raise OutputError(f"{path} is damaged ({error}); remove the folder or choose another with -o") from error
+        raise OutputError(
+            f"{path} is damaged ({error}); remove the folder or choose another with -o"
+        ) from error
 
 
 def _lock_folder(folder: Path) -> IO[str]:

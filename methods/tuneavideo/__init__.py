@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from videoedit.plugins import MethodSpec
+from videoedit.plugins import Flag, MethodSpec
 
 if TYPE_CHECKING:
     from tuneavideo.video_unet import VideoUNet
@@ -21,6 +21,14 @@ METHOD = MethodSpec(
     config="tuneavideo.config:TuneAVideoConfig",
     edit="tuneavideo.method:edit",
     plan="tuneavideo.method:plan",
+    flags=(
+        Flag("--source-prompt", ("source_prompt",), "What the clip shows; the model is tuned on it."),
+        Flag("--prompt", ("prompts",), "What the edit should show; repeat for several edits.", multiple=True),
+        Flag("--negative-prompt", ("negative_prompt",), "What the edits should not show."),
+        Flag("--steps", ("invert.steps", "sample.steps"), "DDIM steps of inversion and sampling.", kind=int),
+        Flag("--tune-steps", ("tune.steps",), "Optimiser steps of the tuning.", kind=int),
+        Flag("--guidance", ("sample.guidance_scale",), "Strength of the prompt (1: none).", kind=float),
+    ),
 )
 
 

@@ -1,0 +1,101 @@
+"""Settings of Tune-A-Video. Defaults are the paper's and the official code's unless a line says otherwise."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from videoedit.config import FilePath, RunConfig, Section, Strings, as_tuple
+
+
+class NetworkConfig(Section):
+    """How the image model is turned into a video model."""
+
+    attention: Literal["sparse_causal", "first", "full", "self"] = "sparse_causal"
+    """Which frames a frame's self-attention sees: first and previous, first, all, or itself."""
+    group_norm: Literal["clip", "frame"] = "clip"
+    """Statistics of the residual blocks' group norms: over the whole clip (official) or each frame."""
+    init: Literal["identity", "official"] = "identity"
+    """Temporal attention starts at exactly zero, or with the official code's random bias."""
+    temporal_mask: Literal["none", "causal"] = "none"
+    """Whether temporal attention may look ahead (none, official) or not (causal, paper v1)."""
+    lora_rank: int = Field(default=0, ge=0)
+    """Train the query projections through low-rank updates of this rank; 0: whole matrices."""
+
+
+class TuneConfig(Section):
+    """The one-shot tuning."""
+
+    steps: int = Field(default=500, ge=0)
+    """Optimiser steps; 0: no tuning."""
+    learning_rate: float = Field(default=3e-5, gt=0)
+    """Of AdamW."""
+    weight_decay: float = Field(default=1e-2, ge=0)
+    """Of AdamW."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are clipped to this total norm."""
+    trainable: Annotated[
+        Literal["iccv", "v1"] | Annotated[tuple[str, ...], BeforeValidator(as_tuple)],
+        Field(),
+    ] = "iccv"
+    """Which modules learn: `iccv`, `v1`, or a list of module-name endings."""
+    train_blocks: Literal["all", "official"] = "all"
+    """Every block, or middle and up blocks only, as the official code in fact trains."""
+    latent: Literal["sample", "mean"] = "sample"
+    """A fresh draw from the encoder's posterior at each step (official), or its mean."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of forward and backward; trained weights stay float32."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    prompt_dropout: float = Field(default=0.0, ge=0, le=1)
+    """Share of the steps on the empty prompt."""
+    smoothness_weight: float = Field(default=0.0, ge=0)
+    """Weight of the second difference over frames of the predicted clean latent."""
+    checkpoint_every: int = Field(default=50, ge=1)
+    """Steps between resumable states on disk."""
+
+
+class InvertConfig(Section):
+    """DDIM inversion of the source with the tuned network, on the empty prompt."""
+
+    steps: int = Field(default=50, ge=1)
+    """Inversion steps; best equal to sample.steps."""
+    latents: FilePath | None = None
+    """Use this inverted latent (official `inv_latents/*.pt`, or safetensors) and skip inversion."""
+
+
+class SampleConfig(Section):
+    """DDIM sampling of each edit from the inverted latent."""
+
+    steps: int = Field(default=50, ge=1)
+    """Sampling steps."""
+    guidance_scale: float = Field(default=12.5, ge=0)
+    """Classifier-free guidance; 1: none."""
+
+
+class TuneAVideoConfig(RunConfig):
+    """Everything a Tune-A-Video run depends on."""
+
+    source_prompt: str = ""
+    """Describes the clip; the network is tuned on it."""
+    prompts: Strings = ()
+    """Describe the edits, one video each."""
+    negative_prompt: str = ""
+    """What guidance moves away from."""
+    adapter: FilePath | None = None
+    """Start from these tuned tensors (`adapter.safetensors` of an earlier run, or an official .pth)."""
+    truth: Annotated[tuple[FilePath, ...], BeforeValidator(as_tuple)] = ()
+    """For rendered clips: what each edit should look like, one video for each prompt."""
+    network: NetworkConfig = NetworkConfig()
+    tune: TuneConfig = TuneConfig()
+    invert: InvertConfig = InvertConfig()
+    sample: SampleConfig = SampleConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TuneAVideoConfig:
+        if self.truth and len(self.truth) != len(self.prompts):
+            raise ValueError(
+                f"truth names {len(self.truth)} videos for {len(self.prompts)} prompts; give one each"
+            )
+        return self

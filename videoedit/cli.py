@@ -1,0 +1,222 @@
+"""The command line. Heavy imports stay inside the commands, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from videoedit import __version__
+from videoedit.errors import VideoEditError
+
+if TYPE_CHECKING:
+    from videoedit.config import RunConfig
+    from videoedit.plugins import Flag, MethodSpec
+
+app = typer.Typer(
+    name="videoedit",
+    help="Text-guided video editing with diffusion models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+run_app = typer.Typer(help="Edit a clip with a method: videoedit run METHOD CLIP ...", no_args_is_help=True)
+app.add_typer(run_app, name="run", rich_help_panel=None)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: every expected failure is one line on stderr and exit code 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.addLevelName(logging.WARNING, "warning")
+    if arguments[:1] == ["run"]:
+        _add_methods()
+    try:
+        sys.exit(app(arguments, standalone_mode=False) or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("stopped; the same command goes on from here\n")
+        sys.exit(130)
+    except Exception as error:
+        if debug or not (line := _one_line(error)):
+            raise
+        sys.stderr.write(f"error: {line}\n")
+        sys.exit(2)
+
+
+def _one_line(error: Exception) -> str:
+    """The message of an expected error; empty for a defect of ours."""
+    if isinstance(error, VideoEditError):
+        return " ".join(str(error).split())
+    if hasattr(error, "format_message"):  # wrong flags and arguments
+        return " ".join(error.format_message().split())
+    return ""
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        print(f"videoedit {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.command()
+def methods() -> None:
+    """List the installed methods."""
+    from videoedit.plugins import all_methods
+
+    for spec in all_methods():
+        typer.echo(f"{spec.name:<14} {spec.summary}")
+
+
+@app.command("show-config")
+def show_config(
+    method: str,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file to resolve; without it: the defaults.")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
+) -> None:
+    """Print a method's settings as YAML: the defaults, or a file and --set resolved."""
+    from videoedit.config import annotated_yaml
+    from videoedit.plugins import get_method
+
+    typer.echo(annotated_yaml(_resolve(get_method(method), config, [], set_ or [])))
+
+
+@app.command()
+def doctor() -> None:
+    """Check the installation and say what to do about what is wrong."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from videoedit.doctor import diagnose
+
+    checks = diagnose()
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "check", "found", "advice"):
+        table.add_column(column, overflow="fold")
+    marks = {True: "[green]ok[/]", False: "[red]bad[/]", None: "[yellow]-[/]"}
+    for check in checks:
+        table.add_row(marks[check.ok], check.name, check.found, check.advice)
+    Console().print(table)
+    if any(check.ok is False for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(folder: Path) -> None:
+    """Write the report page of a run folder again."""
+    from videoedit.report import write_report
+
+    typer.echo(str(write_report(folder)))
+
+
+@app.command()
+def models() -> None:
+    """List the models that can be used without a download."""
+    from videoedit.models import available_models
+
+    for line in available_models():
+        typer.echo(line)
+
+
+def _add_methods() -> None:
+    """One subcommand of `run` for each installed method, its flags taken from its MethodSpec."""
+    from videoedit.plugins import all_methods
+
+    for spec in all_methods():
+        run_app.command(spec.name, help=f"{spec.summary[:1].upper()}{spec.summary[1:]}.")(_command(spec))
+
+
+def _command(spec: MethodSpec) -> Any:
+    """A function with the signature that typer needs, built from the method's flags."""
+
+    def command(**given: Any) -> None:
+        _run(spec, given)
+
+    parameters = [_parameter("clip", Path | None, typer.Argument(help="The video to edit."))]
+    parameters += [
+        _parameter(flag.parameter, _flag_type(flag), typer.Option(flag.name, help=flag.help))
+        for flag in (*spec.flags, *_common_flags())
+    ]
+    parameters += [
+        _parameter("out", Path | None, typer.Option("-o", "--out", help="Folder to write to.")),
+        _parameter("config", Path | None, typer.Option("--config", help="YAML file with settings.")),
+        _parameter("set_", list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")),
+        _parameter("dry_run", bool, typer.Option("--dry-run", help="Say what would be done."), False),
+        _parameter(
+            "fresh", bool, typer.Option("--fresh", help="Start over, forgetting earlier work."), False
+        ),
+        _parameter("debug", bool, typer.Option("--debug", help="Show tracebacks."), False),
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+def _parameter(name: str, kind: Any, option: Any, default: Any = None) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, option], default=default
+    )
+
+
+def _flag_type(flag: Flag) -> Any:
+    return list[flag.kind] | None if flag.multiple else flag.kind | None  # type: ignore[name-defined]
+
+
+def _common_flags() -> tuple[Flag, ...]:
+    from videoedit.plugins import Flag
+
+    return (
+        Flag("--model", ("model",), "mini, a diffusers folder, a .safetensors file, or a hub id."),
+        Flag("--frames", ("video.num_frames",), "How many frames.", kind=int),
+        Flag("--stride", ("video.stride",), "Take every n-th frame.", kind=int),
+        Flag("--size", ("video.size",), "WIDTHxHEIGHT that the model works at."),
+        Flag("--seed", ("seed",), "Of all random numbers.", kind=int),
+        Flag("--device", ("device",), "cpu, cuda, ..."),
+    )
+
+
+def _resolve(
+    spec: MethodSpec, file: Path | None, flags: list[tuple[str, Any]], assignments: list[str]
+) -> RunConfig:
+    """defaults < file < --set < flags, validated."""
+    from videoedit.config import build_config, parse_assignments, read_yaml, set_value
+
+    data: dict[str, Any] = read_yaml(file) if file else {}
+    if spec.import_config:
+        data = spec.load("import_config")(data)
+    for key, value in [*parse_assignments(assignments), *flags]:
+        set_value(data, key, value)
+    config: RunConfig = build_config(spec.load("config"), data)
+    return config
+
+
+def _run(spec: MethodSpec, given: dict[str, Any]) -> None:
+    from videoedit.pipeline import default_folder, plan_run, run_method
+    from videoedit.progress import Progress
+
+    flags: list[tuple[str, Any]] = [("clip", str(given["clip"]))] if given["clip"] else []
+    for flag in (*spec.flags, *_common_flags()):
+        value = given[flag.parameter]
+        if value not in (None, []):
+            flags += [(key, value) for key in flag.keys]
+    config = _resolve(spec, given["config"], flags, given["set_"] or [])
+    folder = given["out"] or default_folder(spec.name, config)
+    plan = plan_run(spec.name, config)
+    if given["dry_run"]:
+        from videoedit.planning import describe
+
+        typer.echo(describe(plan, folder, config.device))
+        return
+    progress = Progress()
+    progress.say(f"{spec.name}: {plan.frames}, working at {plan.size[0]}x{plan.size[1]}, into {folder}")
+    result = run_method(spec.name, config, folder, fresh=given["fresh"], progress=progress)
+    for label, path in result.videos.items():
+        progress.say(f"{label}: {path}")

@@ -1,0 +1,114 @@
+"""One run of one method, from a validated config to a finished run folder. CLI and Python call the same."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from videoedit.config import RunConfig, dump_yaml
+from videoedit.errors import ConfigError
+from videoedit.planning import Plan
+from videoedit.plugins import get_method
+from videoedit.progress import Progress
+from videoedit.run import Run, digest, environment, file_sha256, open_run, refuse_foreign, write_text
+from videoedit.types import EditResult
+
+logger = logging.getLogger(__name__)
+
+
+def plan_run(method: str, config: RunConfig) -> Plan:
+    """Check clip and config against each other and say what would be done. Writes nothing, loads no weights."""
+    from videoedit.video import probe
+
+    plan: Plan = get_method(method).load("plan")(config, probe(_clip(config)))
+    return plan
+
+
+def default_folder(method: str, config: RunConfig) -> Path:
+    """``outputs/CLIP-METHOD-HASH``: the same command finds its own folder again."""
+    return Path("outputs") / f"{_clip(config).stem}-{method}-{digest(config.model_dump(mode='json'))[:8]}"
+
+
+def run_method(
+    method: str,
+    config: RunConfig,
+    folder: Path | None = None,
+    *,
+    fresh: bool = False,
+    progress: Progress | None = None,
+) -> EditResult:
+    """Edit a clip and write videos, ``run.json`` and ``report.html`` into `folder`.
+
+    Interrupted or killed, the same call goes on where it stopped. Raises the errors of `videoedit.errors`.
+    """
+    from videoedit.models import load_models
+    from videoedit.report import write_report
+    from videoedit.video import read_video
+
+    progress = progress or Progress(quiet=True)
+    folder = folder or default_folder(method, config)
+    plan_run(method, config)
+    clip = _clip(config)
+    identity = _identity(method, config, clip)
+    refuse_foreign(folder, identity, fresh=fresh)
+    video = read_video(
+        clip, start=config.video.start, stride=config.video.stride, num_frames=_frames(config, clip)
+    )
+    models = load_models(
+        config.model, device=config.device, dtype=config.dtype, allow_pickle=config.allow_pickle
+    )
+    record: dict[str, Any] = {
+        "method": method,
+        "title": f"{clip.name}: {method}",
+        "config": config.model_dump(mode="json"),
+        "versions": environment(),
+        "seed": config.seed,
+        "input": {
+            "path": str(clip),
+            "sha256": identity["input"],
+            "frames": video.num_frames,
+            "fps": str(video.fps),
+            "size": f"{video.width}x{video.height}",
+            "audio": video.has_audio,
+        },
+        "model": {"name": models.name, "fingerprint": models.fingerprint},
+        "videos": [],
+        "metrics": {},
+        "plots": {},
+    }
+    with open_run(folder, identity=identity, record=record, fresh=fresh) as run:
+        run.progress = progress
+        with run.collect_warnings():
+            write_text(run.path("config.yaml"), dump_yaml(config))
+            for note in video.notes:
+                run.note(note)
+            result: EditResult = get_method(method).load("edit")(config, models, video, run)
+        run.finish()
+        report = write_report(folder)
+        progress.say(f"report: {report}")
+    return result
+
+
+def _clip(config: RunConfig) -> Path:
+    if config.clip is None:
+        raise ConfigError(
+            "no clip was given; name a video: videoedit run METHOD CLIP, or `clip:` in the config"
+        )
+    return config.clip
+
+
+def _frames(config: RunConfig, clip: Path) -> int:
+    from videoedit.planning import choose_frames
+    from videoedit.video import probe
+
+    return choose_frames(probe(clip).frames, config)
+
+
+def _identity(method: str, config: RunConfig, clip: Path) -> dict[str, Any]:
+    """All that decides the results: a folder made from other values holds another run."""
+    settings = config.model_dump(mode="json", exclude={"clip"})
+    return {"method": method, "config": settings, "input": file_sha256(clip)}
+
+
+__all__ = ["Run", "default_folder", "plan_run", "run_method"]
