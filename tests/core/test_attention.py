@@ -1,0 +1,289 @@
+"""The attention registry: sites, exact restoration, the guard, the store, first/previous-frame attention."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import nn
+
+from videoedit.attention import (
+    AttnSite,
+    FeatureStore,
+    FirstPrevious,
+    FrameState,
+    Plan,
+    attend,
+    attn_sites,
+    check_installed,
+    frame_attention,
+    frame_attention_reference,
+    install,
+    parse_site,
+)
+from videoedit.errors import MethodError, ShapeError
+from videoedit.testing import tiny_unet
+
+MODES = ("sparse_causal", "first", "full", "self")
+
+
+@pytest.fixture(scope="module")
+def unet():
+    return tiny_unet()
+
+
+def inputs(frames: int = 4):
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(frames, 4, 8, 8, generator=generator)
+    return latents, torch.randn(frames, 6, 16, generator=generator)
+
+
+@torch.no_grad()
+def run(unet, latents, text, t=400):
+    return unet(latents, t, encoder_hidden_states=text).sample
+
+
+def self_attention(state: FrameState, mode="sparse_causal") -> Plan:
+    return Plan(processors=lambda site: None if site.is_cross else FirstPrevious(state, mode, site))
+
+
+def snapshot(unet):
+    """Everything a plan may touch, by identity."""
+    return (
+        dict(unet.attn_processors),
+        {name: id(module) for name, module in unet.named_modules()},
+        [list(module._forward_hooks) + list(module._forward_pre_hooks) for module in unet.modules()],
+        list(unet.state_dict()),
+        sorted(unet.__dict__),
+    )
+
+
+def test_sites_follow_the_unet_own_order_and_describe_it(unet):
+    sites = attn_sites(unet)
+    assert [f"{site.name}.processor" for site in sites] == list(unet.attn_processors)
+    assert {site.block for site in sites} == {"down", "mid", "up"}
+    for site in sites:
+        assert unet.get_submodule(site.name).to_q.in_features == site.channels
+        assert site.is_cross == (site.name.endswith("attn2"))
+        assert unet.get_submodule(site.transformer_block).__class__.__name__ == "BasicTransformerBlock"
+
+
+def test_parse_site():
+    site = parse_site("up_blocks.2.attentions.1.transformer_blocks.3.attn2.processor", 320)
+    expected = ("up", 2, 1, 3, "cross", 320)
+    assert (site.block, site.index, site.position, site.depth, site.kind, site.channels) == expected
+    assert parse_site("mid_block.attentions.0.transformer_blocks.0.attn1").block == "mid"
+    with pytest.raises(MethodError, match="motion_modules"):
+        parse_site("down_blocks.0.motion_modules.0.attn1")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 6])
+def test_frame_attention_equals_its_reference(mode, num_frames):
+    generator = torch.Generator().manual_seed(num_frames)
+    query, key, value = (
+        torch.randn(2, num_frames, 3, 7, 4, generator=generator, dtype=torch.float64) for _ in range(3)
+    )
+    fast = frame_attention(query, key, value, mode=mode, scale=0.5)
+    slow = frame_attention_reference(query, key, value, mode=mode, scale=0.5)
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_frame_attention_has_the_gradients_of_its_reference(mode):
+    generator = torch.Generator().manual_seed(1)
+    tensors = [torch.randn(1, 4, 2, 5, 3, generator=generator, dtype=torch.float64) for _ in range(3)]
+    gradients = []
+    for function in (frame_attention, frame_attention_reference):
+        leaves = [x.clone().requires_grad_() for x in tensors]
+        gradients.append(torch.autograd.grad(function(*leaves, mode=mode, scale=0.7).square().sum(), leaves))
+    for fast, slow in zip(*gradients, strict=True):
+        torch.testing.assert_close(fast, slow, rtol=0, atol=1e-12)
+
+
+def test_self_mode_is_the_stock_network_and_the_others_are_not(unet):
+    latents, text = inputs()
+    stock = run(unet, latents, text)
+    for mode in MODES:
+        with attend(unet, self_attention(FrameState(num_frames=4), mode)):
+            changed = (run(unet, latents, text) - stock).abs().max().item()
+        assert changed < 1e-6 if mode == "self" else changed > 1e-3, (mode, changed)
+
+
+def test_clips_of_a_batch_do_not_mix(unet):
+    latents, text = inputs(6)
+    state = FrameState(num_frames=3)
+    with attend(unet, self_attention(state)):
+        both = run(unet, latents, text)
+        each = torch.cat([run(unet, latents[i : i + 3], text[i : i + 3]) for i in (0, 3)])
+    torch.testing.assert_close(both, each, rtol=0, atol=2e-6)
+
+
+def test_store_source_equals_batch_source(unet):
+    """Rerender's recall of earlier passes and Tune-A-Video's gather from the batch are one thing."""
+    name = "mid_block.attentions.0.transformer_blocks.0.attn1"
+    layer, site = unet.get_submodule(name), parse_site(name, 32)
+    tokens = torch.randn(3, 4, 32, generator=torch.Generator().manual_seed(2))
+    store = FeatureStore()
+    state = FrameState(store=store)
+    recalled = FirstPrevious(state, site=site)
+    outputs = []
+    for i, write in enumerate(("first", "previous", None)):
+        state.write, state.read = write, (() if i == 0 else ("first",) if i == 1 else ("first", "previous"))
+        outputs.append(recalled(layer, tokens[i : i + 1]))
+    gathered = FirstPrevious(FrameState(num_frames=3))(layer, tokens)
+    torch.testing.assert_close(torch.cat(outputs), gathered, rtol=0, atol=1e-6)
+    assert len(store) == 2
+
+
+def test_restores_exactly_also_after_an_exception_and_nested(unet):
+    before = snapshot(unet)
+    latents, text = inputs()
+    stock = run(unet, latents, text)
+    block = attn_sites(unet)[0].transformer_block
+    plan = Plan(
+        processors=lambda site: FirstPrevious(FrameState(4)) if not site.is_cross else None,
+        post_block={block: lambda tokens: tokens + 1},
+        modules={"conv_norm_out": nn.Identity(), f"{block}.norm_temp": nn.LayerNorm(4)},
+    )
+    with pytest.raises(ZeroDivisionError), attend(unet, plan):
+        first = snapshot(unet)
+        with attend(unet, self_attention(FrameState(4), "first")):
+            unet.set_attention_slice(1)
+        assert snapshot(unet) == first
+        assert (run(unet, latents, text) - stock).abs().max() > 1e-3
+        raise ZeroDivisionError
+    assert snapshot(unet) == before
+    assert torch.equal(run(unet, latents, text), stock)
+
+
+def test_a_plan_that_does_not_fit_changes_nothing(unet):
+    before = snapshot(unet)
+    chosen = self_attention(FrameState()).processors
+    for plan, named in [
+        (Plan(processors={"mid_block.attentions.9.transformer_blocks.0.attn1": abs}), "attentions.9"),
+        (Plan(processors=chosen, post_block={"mid_block.no": abs}), "mid_block.no"),
+        (Plan(modules={"conv_norm_out": nn.Identity(), "nowhere.norm": nn.Identity()}), "nowhere"),
+    ]:
+        with pytest.raises(MethodError, match=named):
+            install(unet, plan)
+        assert snapshot(unet) == before
+
+
+def test_caller_dict_survives(unet):
+    """diffusers' own `set_attn_processor` empties the dict that it is given."""
+    chosen = {name: FirstPrevious(FrameState(4)) for name in unet.attn_processors if "attn1" in name}
+    kept = dict(chosen)
+    with attend(unet, Plan(processors=chosen)):
+        assert all(unet.attn_processors[name] is processor for name, processor in kept.items())
+    assert chosen == kept
+
+
+def test_module_processors_leave_no_trace_in_the_state_dict(unet):
+    class Trained(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+    before = snapshot(unet)
+    with attend(unet, Plan(processors=lambda site: Trained())):
+        assert any("processor.weight" in key for key in unet.state_dict())
+        with attend(unet, self_attention(FrameState(4))):
+            pass
+        assert any("processor.weight" in key for key in unet.state_dict())
+    assert snapshot(unet) == before
+
+
+@pytest.mark.parametrize(
+    "culprit",
+    [
+        lambda unet: unet.set_attention_slice(1),
+        lambda unet: unet.fuse_qkv_projections(),
+        lambda unet: unet.set_attn_processor({k: type(v)() for k, v in unet.attn_processors.items()}),
+    ],
+    ids=["slice", "fuse", "recreated"],
+)
+def test_silent_replacement_is_caught_before_the_forward_pass(culprit):
+    unet = tiny_unet()
+    latents, text = inputs()
+    with attend(unet, self_attention(FrameState(4))) as installed:
+        installed.check()
+        culprit(unet)
+        with pytest.raises(MethodError, match=r"attn1 was replaced: expected FirstPrevious"):
+            run(unet, latents, text)
+        with pytest.raises(MethodError, match="replaced"):
+            check_installed(unet)
+    with pytest.raises(MethodError, match="no plan"):
+        check_installed(unet)
+
+
+def test_replaced_module_is_caught(unet):
+    with attend(unet, Plan(modules={"conv_norm_out": nn.Identity()})):
+        unet.conv_norm_out = nn.GroupNorm(8, 16)
+        with pytest.raises(MethodError, match="conv_norm_out"):
+            run(unet, *inputs())
+
+
+def test_plans_come_off_in_reverse_order(unet):
+    older = install(unet, self_attention(FrameState(4)))
+    newer = install(unet, self_attention(FrameState(4), "first"))
+    with pytest.raises(MethodError, match="newer first"):
+        older.remove()
+    newer.remove()
+    older.check()
+    older.remove()
+    with pytest.raises(MethodError, match="reverse order"):
+        older.remove()
+
+
+def test_an_installed_unet_can_be_copied_and_collected():
+    unet = tiny_unet()
+    install(unet, self_attention(FrameState(4)))
+    twin = copy.deepcopy(unet)
+    assert torch.equal(run(unet, *inputs()), run(twin, *inputs()))
+    check_installed(twin)
+    gone = weakref.ref(unet)
+    del unet
+    gc.collect()
+    assert gone() is None
+
+
+def test_errors_of_the_processor(unet):
+    layer = unet.get_submodule(attn_sites(unet)[0].name)
+    tokens = torch.zeros(4, 5, 16)
+    with pytest.raises(MethodError, match="FrameState"):
+        FirstPrevious()(layer, tokens)
+    with pytest.raises(MethodError, match="self-attention"):
+        FirstPrevious(FrameState(4))(layer, tokens, encoder_hidden_states=tokens)
+    with pytest.raises(ShapeError, match="batch of 4 does not divide into clips of 3"):
+        FirstPrevious(FrameState(3))(layer, tokens)
+    with pytest.raises(MethodError, match="sparse_causal, first, full, self"):
+        FirstPrevious(mode="sparse")
+    site = AttnSite("x", "mid", 0, 0, 0, "self", 16)
+    missing = FirstPrevious(FrameState(store=FeatureStore(), read=("first",), step=3), site=site)
+    with pytest.raises(MethodError, match="'first' was stored at x for step 3"):
+        missing(layer, tokens)
+
+
+def test_store_counts_renames_and_drops():
+    store = FeatureStore(device="cpu", dtype=torch.float16)
+    feature = torch.ones(2, 3)
+    store.put("site", 0, "current", feature)
+    feature.zero_()
+    assert store.nbytes == 12
+    assert store.get("site", 0, "current").dtype == torch.float32
+    assert store.get("site", 0, "current").sum() == 6
+    store.rename("current", "previous")
+    assert ("site", 0, "previous") in store and ("site", 0, "current") not in store
+    store.put("site", 1, "first", feature)
+    store.drop("previous")
+    assert len(store) == 1
+    store.drop()
+    assert len(store) == 0 and store.nbytes == 0
+    kept = FeatureStore()
+    kept.put("site", 0, "x", feature)
+    feature.fill_(7)
+    assert kept.get("site", 0, "x").sum() == 0

@@ -1,0 +1,29 @@
+"""Attention control: name the sites of a UNet, install processors there, restore it exactly.
+
+Both methods' self-attention is one operation: queries of a frame attend to the keys and values of
+{first frame, previous frame}. They differ only in where the other frames come from: the batch, or a store keyed
+by (site, step, tag).
+"""
+
+from __future__ import annotations
+
+from .processors import FirstPrevious, FrameState, frame_attention, frame_attention_reference
+from .registry import Installation, Plan, attend, check_installed, install
+from .sites import AttnSite, attn_sites, parse_site
+from .store import FeatureStore
+
+__all__ = [
+    "AttnSite",
+    "FeatureStore",
+    "FirstPrevious",
+    "FrameState",
+    "Installation",
+    "Plan",
+    "attend",
+    "attn_sites",
+    "check_installed",
+    "frame_attention",
+    "frame_attention_reference",
+    "install",
+    "parse_site",
+]
