@@ -194,7 +194,7 @@ def _resolve(
         data = spec.load("import_config")(data)
     for key, value in [*parse_assignments(assignments), *flags]:
         set_value(data, key, value)
-    config: RunConfig = build_config(spec.load("config"), data)
+    config: RunConfig = build_config(spec.load("config"), data, base=file.parent if file else None)
     return config
 
 
@@ -202,7 +202,7 @@ def _run(spec: MethodSpec, given: dict[str, Any]) -> None:
     from videoedit.pipeline import default_folder, plan_run, run_method
     from videoedit.progress import Progress
 
-    flags: list[tuple[str, Any]] = [("clip", str(given["clip"]))] if given["clip"] else []
+    flags: list[tuple[str, Any]] = [("clip", given["clip"].absolute())] if given["clip"] else []
     for flag in (*spec.flags, *_common_flags()):
         value = given[flag.parameter]
         if value not in (None, []):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, ValidationInfo
 
 from videoedit.errors import ConfigError
 
@@ -30,8 +30,10 @@ def _size(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _path(value: Any) -> Any:
-    return Path(value).expanduser() if isinstance(value, str) else value
+def _path(value: Any, info: ValidationInfo) -> Any:
+    """Text -> Path; a relative one in a config file starts at that file's folder."""
+    base = (info.context or {}).get("base", Path())
+    return base / Path(value).expanduser() if isinstance(value, str) else value
 
 
 def as_tuple(value: Any) -> Any:
@@ -144,13 +146,13 @@ def parse_assignments(assignments: Iterable[str]) -> list[tuple[str, Any]]:
     return pairs
 
 
-def build_config(
-    schema: type[AnyConfig],
-    data: Mapping[str, Any],
-) -> AnyConfig:
-    """Validate; raises ConfigError in one line with the nearest key for an unknown one."""
+def build_config(schema: type[AnyConfig], data: Mapping[str, Any], base: Path | None = None) -> AnyConfig:
+    """Validate; relative paths start at `base`.
+
+    Raises ConfigError in one line with the nearest key for an unknown one.
+    """
     try:
-        return schema.model_validate(data)
+        return schema.model_validate(data, context={"base": base or Path()})
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(schema, one) for one in error.errors()[:3])) from error
 

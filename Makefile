@@ -1,0 +1,37 @@
+# `make demo` and `make test` set everything up by themselves in .venv.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check format bench wheel-test clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: $(READY)  ## edit the bundled clip with Tune-A-Video on the embedded model
+	$(BIN)/videoedit run tuneavideo --config configs/tuneavideo/demo.yaml --out outputs/demo
+
+test: $(READY)  ## the whole suite
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## what must pass before a push
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow"
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## speed and memory; results go to benchmarks/results
+	$(BIN)/python benchmarks/bench_tuneavideo.py
+
+wheel-test:  ## the built wheel, in an empty environment, runs the smoke configs
+	bash tests/packaging/wheel_smoke.sh
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
