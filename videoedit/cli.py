@@ -209,7 +209,7 @@ def _run(spec: MethodSpec, given: dict[str, Any]) -> None:
             flags += [(key, value) for key in flag.keys]
     config = _resolve(spec, given["config"], flags, given["set_"] or [])
     folder = given["out"] or default_folder(spec.name, config)
-    plan = plan_run(spec.name, config)
+    plan = plan_run(spec.name, config, estimate=given["dry_run"])
     if given["dry_run"]:
         from videoedit.planning import describe
 

@@ -17,11 +17,11 @@ from videoedit.types import EditResult
 logger = logging.getLogger(__name__)
 
 
-def plan_run(method: str, config: RunConfig) -> Plan:
+def plan_run(method: str, config: RunConfig, *, estimate: bool = False) -> Plan:
     """Check clip and config against each other and say what would be done. Writes nothing, loads no weights."""
     from videoedit.video import probe
 
-    plan: Plan = get_method(method).load("plan")(config, probe(_clip(config)))
+    plan: Plan = get_method(method).load("plan")(config, probe(_clip(config)), estimate=estimate)
     return plan
 
 

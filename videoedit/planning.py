@@ -98,6 +98,11 @@ class ModelShape:
     weights_mb: float
 
     @staticmethod
+    def unknown() -> ModelShape:
+        """A guess for a model that is not on this disk: Stable Diffusion 1.x."""
+        return ModelShape(factor=8, native=512, unet={}, vae={}, text_length=77, weights_mb=0.0)
+
+    @staticmethod
     def read(folder: Path) -> ModelShape:
         """From a diffusers folder."""
         unet = json.loads((folder / "unet/config.json").read_text())

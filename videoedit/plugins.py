@@ -36,7 +36,7 @@ class MethodSpec:
     """What the core knows of a method; the strings ``"module:object"`` are imported only when it runs.
 
     - `config`: a pydantic model derived from `videoedit.config.RunConfig`;
-    - `plan(config, info) -> videoedit.planning.Plan`: stages, sizes, estimates, from a
+    - `plan(config, info, estimate=False) -> videoedit.planning.Plan`: stages, sizes, estimates, from a
       `videoedit.video.VideoInfo`; loads no weights and writes nothing;
     - `import_config(data) -> data`: optional; turns the method's official config format into ours;
     - `edit(config, models, video, run) -> EditResult`: the method itself, on a `videoedit.types.Video`.

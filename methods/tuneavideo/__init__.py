@@ -20,7 +20,7 @@ METHOD = MethodSpec(
     summary="tune a text-to-image model on one clip, then edit the clip by prompts (ICCV 2023)",
     config="tuneavideo.config:TuneAVideoConfig",
     edit="tuneavideo.method:edit",
-    plan="tuneavideo.method:plan",
+    plan="tuneavideo.plan:plan",
     flags=(
         Flag("--source-prompt", ("source_prompt",), "What the clip shows; the model is tuned on it."),
         Flag("--prompt", ("prompts",), "What the edit should show; repeat for several edits.", multiple=True),

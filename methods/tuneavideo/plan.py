@@ -1,0 +1,80 @@
+"""What a Tune-A-Video run will do and cost, counted on networks without weights (torch's meta device)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tuneavideo.config import TuneAVideoConfig
+from videoedit.planning import ModelShape, Plan, StagePlan, choose_frames, working_size
+
+if TYPE_CHECKING:
+    from videoedit.video import VideoInfo
+
+
+def plan(config: TuneAVideoConfig, info: VideoInfo, *, estimate: bool = False) -> Plan:
+    """Check the clip against the config and list the stages; with `estimate`, count operations and memory.
+
+    Raises InputError or ConfigError for frames or sizes that do not fit. Loads no weights, writes nothing.
+    """
+    from videoedit.models import model_folder
+
+    frames = choose_frames(info.frames, config)
+    folder = model_folder(config.model)
+    shape = ModelShape.read(folder) if folder else ModelShape.unknown()
+    source = (info.width, info.height)
+    size = working_size(source, config.video.size, factor=shape.factor, native=shape.native)
+    notes = [] if folder else ["The model is not on this disk yet: sizes are guessed, costs unknown."]
+    step, train, saved = _count(config, shape, frames, size) if estimate and folder else (0.0, 0.0, 0.0)
+    guided = 1 if config.sample.guidance_scale == 1 else 2
+    tune, invert, sample = config.tune, config.invert, config.sample
+    stages = [
+        StagePlan("encode", f"{frames} frames through the autoencoder"),
+        StagePlan("tune", f"{tune.steps} steps on {config.source_prompt!r}", tune.steps * train, saved),
+        StagePlan("invert", f"{invert.steps} DDIM steps", invert.steps * step, saved / 3),
+        StagePlan("reconstruct", f"{sample.steps} DDIM steps", sample.steps * step, saved / 3),
+    ]
+    stages += [
+        StagePlan(f"edit {i}", f"{sample.steps} DDIM steps to {prompt!r}", guided * sample.steps * step, saved / 2)
+        for i, prompt in enumerate(config.prompts, 1)
+    ]
+    rate = info.fps / config.video.stride
+    return Plan(
+        frames=f"{frames} of {info.frames} frames, {float(rate):g} fps{', with sound' if info.has_audio else ''}",
+        size=size,
+        output_size=source if config.video.output_size == "source" else size,
+        stages=tuple(stages),
+        weights_mb=shape.weights_mb,
+        notes=tuple(notes),
+    )
+
+
+def _count(
+    config: TuneAVideoConfig, shape: ModelShape, frames: int, size: tuple[int, int]
+) -> tuple[float, float, float]:
+    """(operations of one forward pass, of one training step, MB that a training step keeps for backward)."""
+    import torch
+    from diffusers import UNet2DConditionModel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from tuneavideo.video_unet import VideoUNet
+
+    with torch.device("meta"):
+        network: dict[str, Any] = config.network.model_dump()
+        unet = VideoUNet(UNet2DConditionModel.from_config(shape.unet), **network)
+        channels = shape.unet["in_channels"]
+        latents = torch.empty(1, frames, channels, size[1] // shape.factor, size[0] // shape.factor)
+        embeds = torch.empty(1, shape.text_length, shape.unet["cross_attention_dim"])
+    for _, parameter in unet.trainable_parameters(config.tune.train_blocks, config.tune.trainable):
+        parameter.requires_grad_(True)
+    kept = 0
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal kept
+        kept += tensor.numel() * tensor.element_size()
+        return tensor
+
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        unet(latents, 500, embeds)
+    with FlopCounterMode(display=False) as both, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        unet(latents, 500, embeds).sum().backward()
+    return float(forward.get_total_flops()), float(both.get_total_flops()), kept / 2**20
