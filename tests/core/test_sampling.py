@@ -1,0 +1,124 @@
+"""The sampling loop: equality with diffusers, and what its two seams see and change."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from videoedit import StepInfo, ddim_sample
+from videoedit.ddim import Schedule, add_noise, ddim_step
+from videoedit.testing import tiny_unet
+
+from .test_ddim import OPTIONS, SD, config_of
+from .test_inversion import noise, smooth
+
+
+def diffusers_sample(denoise, latents, config, steps):
+    scheduler = DDIMScheduler(**config)
+    scheduler.set_timesteps(steps)
+    for t in scheduler.timesteps:
+        latents = scheduler.step(denoise(latents, int(t)), int(t), latents).prev_sample
+    return latents
+
+
+@pytest.mark.parametrize(("prediction", "spacing", "offset", "to_one"), OPTIONS)
+def test_equals_diffusers(prediction, spacing, offset, to_one):
+    config, latents = config_of(prediction, spacing, offset, to_one), noise(1, 3, 4, 8, 8)
+    ours = ddim_sample(smooth, latents, DDIMScheduler(**config), 20)
+    theirs = diffusers_sample(smooth, latents, config, 20)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-5)
+
+
+def test_equals_diffusers_with_a_real_network_and_clipping():
+    unet, text = tiny_unet(), noise(3, 6, 16, seed=1)
+
+    @torch.no_grad()
+    def denoise(latents, t):
+        return unet(latents, t, encoder_hidden_states=text).sample
+
+    latents = noise(3, 4, 8, 8)
+    results = []
+    for extra in ({}, {"clip_sample": True, "clip_sample_range": 1.0}):
+        results.append(ddim_sample(denoise, latents, SD | extra, 10))
+        torch.testing.assert_close(
+            results[-1], diffusers_sample(denoise, latents, SD | extra, 10), rtol=1e-5, atol=1e-5
+        )
+    assert (results[0] - results[1]).abs().max() > 1e-2
+
+
+def test_is_the_plain_step_repeated():
+    schedule, latents = Schedule.from_scheduler(SD, 10), noise(2, 3)
+    expected = latents
+    for t in schedule.timesteps:
+        expected = ddim_step(schedule, expected, smooth(expected, t), t)
+    torch.testing.assert_close(ddim_sample(smooth, latents, SD, 10), expected, rtol=0, atol=1e-6)
+
+
+def test_seams_are_called_around_the_network_in_order():
+    calls = []
+
+    def denoise(latents, t):
+        calls.append(("denoise", t))
+        return smooth(latents, t)
+
+    def edit(name):
+        def seam(x, info):
+            assert isinstance(info, StepInfo) and x.shape == (2, 3)
+            calls.append((name, info.t))
+            return x
+
+        return seam
+
+    latents = noise(2, 3)
+    plain = ddim_sample(smooth, latents, SD, 5)
+    edited = ddim_sample(
+        denoise, latents, SD, 5, edit("x0"), edit("latents"), lambda info: calls.append(("callback", info.t))
+    )
+    assert torch.equal(plain, edited)
+    order = ["latents", "denoise", "x0", "callback"]
+    assert calls == [(name, t) for t in (801, 601, 401, 201, 1) for name in order]
+
+
+def test_direction_is_the_noise_part_of_the_incoming_latents():
+    """So that `edit_latents` can put another x0 under the same noise (Rerender's fusion)."""
+    schedule, x0s, infos = Schedule.from_scheduler(SD, 5), [], []
+
+    def edit_x0(x0, info):
+        x0s.append(x0)
+        return x0
+
+    def edit_latents(latents, info):
+        infos.append(info)
+        if info.step:
+            rebuilt = schedule.alpha_bar_prev(schedule.timesteps[info.step - 1]) ** 0.5 * x0s[-1] + info.direction
+            torch.testing.assert_close(latents, rebuilt, rtol=0, atol=1e-12)
+        return latents
+
+    ddim_sample(smooth, noise(2, 3, dtype=torch.float64), SD, 5, edit_x0, edit_latents)
+    assert infos[0].direction is None and all(info.direction is not None for info in infos[1:])
+    assert [info.step for info in infos] == [0, 1, 2, 3, 4]
+
+
+def test_each_seam_changes_the_result():
+    latents, target = noise(2, 3, dtype=torch.float64), noise(2, 3, seed=1, dtype=torch.float64)
+    plain = ddim_sample(smooth, latents, SD, 10)
+    forced = ddim_sample(smooth, latents, SD, 10, edit_x0=lambda x0, info: target)
+    assert (forced - target).abs().max() < 0.1 < (plain - target).abs().max()
+    nudged = ddim_sample(smooth, latents, SD, 10, edit_latents=lambda x, info: x + 0.1 * (info.step == 0))
+    assert (nudged - plain).abs().max() > 1e-3
+
+
+def test_perfect_noise_prediction_returns_the_clean_latent():
+    x0, eps = noise(2, 3, dtype=torch.float64), noise(2, 3, seed=1, dtype=torch.float64)
+    schedule = Schedule.from_scheduler(SD | {"set_alpha_to_one": True}, 10)
+    noisy = add_noise(x0, eps, schedule.alpha_bar(schedule.timesteps[0]))
+    result = ddim_sample(lambda x, t: eps, noisy, SD | {"set_alpha_to_one": True}, 10)
+    torch.testing.assert_close(result, x0, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_keeps_dtype_and_records_no_gradients(dtype):
+    weight = torch.ones(3, requires_grad=True)
+    result = ddim_sample(lambda x, t: x.float() * weight, noise(2, 3).to(dtype), SD, 5)
+    assert result.dtype == dtype and not result.requires_grad and not result.is_inference()
