@@ -5,15 +5,75 @@ Nothing here is a stand-in: a tiny model goes through the same code as a large o
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from .types import Models
+
+SD_SCHEDULER: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+"""Stable Diffusion 1.5's noise schedule."""
+
+_WORDS = [
+    "a",
+    "an",
+    "the",
+    "red",
+    "blue",
+    "car",
+    "cat",
+    "dog",
+    "man",
+    "woman",
+    "is",
+    "on",
+    "in",
+    "of",
+    "running",
+    "driving",
+    "turning",
+    "road",
+    "snow",
+    "desert",
+]
+_WIDTH = 16
 
 
-def tiny_unet(seed: int = 0, *, cross_attention_dim: int = 16) -> UNet2DConditionModel:
-    """A Stable-Diffusion-shaped UNet: attention in the first, second and middle block, 4 latent channels."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        unet = UNet2DConditionModel(
+def tiny_models(seed: int = 0) -> Models:
+    """A Stable-Diffusion-shaped model with random weights: 4 latent channels, 4 pixels a latent, 77 tokens."""
+    return Models(
+        name="tiny",
+        vae=tiny_vae(seed),
+        unet=tiny_unet(seed, cross_attention_dim=_WIDTH),
+        text_encoder=tiny_text_encoder(seed),
+        tokenizer=tiny_tokenizer(),
+        scheduler=DDIMScheduler(**SD_SCHEDULER),
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        folder=None,
+        fingerprint=hashlib.sha256(f"tiny {seed}".encode()).hexdigest(),
+    )
+
+
+def tiny_unet(seed: int = 0, *, cross_attention_dim: int = _WIDTH) -> UNet2DConditionModel:
+    """A UNet of two blocks a side, attention in the outer ones and the middle, 2 heads, 8 groups."""
+    return _seeded(
+        seed,
+        lambda: UNet2DConditionModel(
             sample_size=8,
             block_out_channels=(16, 32),
             down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
@@ -22,6 +82,91 @@ def tiny_unet(seed: int = 0, *, cross_attention_dim: int = 16) -> UNet2DConditio
             cross_attention_dim=cross_attention_dim,
             attention_head_dim=2,  # the number of heads, in diffusers' wording
             norm_num_groups=8,
-        )
-    unet.eval().requires_grad_(False)  # type: ignore[attr-defined]
-    return unet
+        ),
+    )
+
+
+def tiny_vae(seed: int = 0, **config: Any) -> AutoencoderKL:
+    """An autoencoder of 4 pixels a latent; `config` overrides, e.g. `shift_factor`."""
+    sizes: dict[str, Any] = {
+        "block_out_channels": (8, 8, 8),
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "norm_num_groups": 8,
+        "sample_size": 32,
+    }
+    return _seeded(seed, lambda: AutoencoderKL(**(sizes | config)))
+
+
+def tiny_text_encoder(seed: int = 0, *, max_tokens: int = 77) -> CLIPTextModel:
+    """CLIP's text tower, two layers, fitting `tiny_tokenizer`."""
+    tokenizer = tiny_tokenizer()
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=_WIDTH,
+        intermediate_size=2 * _WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=max_tokens,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return _seeded(seed, lambda: CLIPTextModel(config))
+
+
+def tiny_tokenizer(*, max_tokens: int = 77) -> CLIPTokenizer:
+    """CLIP's tokenizer knowing a few words whole; any other text falls apart into bytes."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    letters = list(bytes_to_unicode().values())
+    vocabulary = {token: i for i, token in enumerate([*letters, *(f"{letter}</w>" for letter in letters)])}
+    merges: list[Any] = []  # pairs
+    for word in _WORDS:
+        parts = [*word[:-1], f"{word[-1]}</w>"]
+        for i in range(1, len(parts)):
+            pair = ("".join(parts[:i]), parts[i])
+            if pair not in merges:
+                merges.append(pair)
+            vocabulary.setdefault("".join(pair), len(vocabulary))
+    for token in ("<|startoftext|>", "<|endoftext|>"):
+        vocabulary[token] = len(vocabulary)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=max_tokens)
+
+
+def save_models(models: Models, folder: Path, **kwargs: Any) -> Path:
+    """Write `models` in diffusers' folder layout; `kwargs` go to `save_pretrained` of the networks."""
+    parts: dict[str, Any] = {
+        "vae": models.vae,
+        "unet": models.unet,
+        "text_encoder": models.text_encoder,
+        "tokenizer": models.tokenizer,
+        "scheduler": models.scheduler,
+    }
+    index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline"}
+    for name, part in parts.items():
+        part.save_pretrained(folder / name, **(kwargs if name in ("vae", "unet") else {}))
+        library = type(part).__module__.partition(".")[0]
+        index[name] = [library, type(part).__name__]
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2))
+    return folder
+
+
+def moving_square(num_frames: int = 8, size: tuple[int, int] = (32, 32)) -> np.ndarray:
+    """A red square crossing a bright gradient from left to right: uint8 [F, H, W, 3]; size is (width, height)."""
+    width, height = size
+    side = max(2, min(width, height) // 4)
+    gradient = np.linspace(160, 240, width, dtype=np.uint8)
+    frames = np.broadcast_to(gradient[None, None, :, None], (num_frames, height, width, 3)).copy()
+    top = (height - side) // 2
+    for i in range(num_frames):
+        left = round(i * (width - side) / max(1, num_frames - 1))
+        frames[i, top : top + side, left : left + side] = (200, 30, 30)
+    return frames
+
+
+def _seeded(seed: int, make: Any) -> Any:
+    """What `make` builds under `seed`, frozen and in eval mode; the global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make().eval().requires_grad_(False)

@@ -11,16 +11,8 @@ from diffusers import DDIMScheduler
 
 from videoedit.ddim import Schedule, add_noise, as_ddim, ddim_inverse_step, ddim_step, predict_eps, predict_x0
 from videoedit.errors import ConfigError
+from videoedit.testing import SD_SCHEDULER as SD
 
-SD = {
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-}
 OPTIONS = list(
     itertools.product(
         ("epsilon", "v_prediction", "sample"), ("leading", "trailing", "linspace"), (0, 1), (True, False)

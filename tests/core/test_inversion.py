@@ -8,16 +8,8 @@ from diffusers import DDIMInverseScheduler, DDIMScheduler
 
 from videoedit import ddim_invert, ddim_sample
 from videoedit.errors import ConfigError
+from videoedit.testing import SD_SCHEDULER as SD
 from videoedit.testing import tiny_unet
-
-SD = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-}
 
 
 def noise(*shape, seed=0, dtype=torch.float32):
@@ -25,7 +17,7 @@ def noise(*shape, seed=0, dtype=torch.float32):
 
 
 def smooth(latents, t):
-    """A stand-in for a network that depends on its input and on the timestep."""
+    """Depends on its input and on the timestep, as a network does."""
     return torch.tanh(latents.roll(1, -1) + t / 500) + 0.1 * latents
 
 

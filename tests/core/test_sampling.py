@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from diffusers import DDIMScheduler
 
 from videoedit import StepInfo, ddim_sample
 from videoedit.ddim import Schedule, add_noise, ddim_step
+from videoedit.testing import SD_SCHEDULER as SD
 from videoedit.testing import tiny_unet
 
-from .test_ddim import OPTIONS, SD, config_of
-from .test_inversion import noise, smooth
+OPTIONS = list(
+    itertools.product(
+        ("epsilon", "v_prediction", "sample"), ("leading", "trailing", "linspace"), (0, 1), (True, False)
+    )
+)
+
+
+def noise(*shape, seed=0, dtype=torch.float32):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def smooth(latents, t):
+    """Depends on its input and on the timestep, as a network does."""
+    return torch.tanh(latents.roll(1, -1) + t / 500) + 0.1 * latents
 
 
 def diffusers_sample(denoise, latents, config, steps):
@@ -24,7 +39,13 @@ def diffusers_sample(denoise, latents, config, steps):
 
 @pytest.mark.parametrize(("prediction", "spacing", "offset", "to_one"), OPTIONS)
 def test_equals_diffusers(prediction, spacing, offset, to_one):
-    config, latents = config_of(prediction, spacing, offset, to_one), noise(1, 3, 4, 8, 8)
+    config = SD | {
+        "prediction_type": prediction,
+        "timestep_spacing": spacing,
+        "steps_offset": offset,
+        "set_alpha_to_one": to_one,
+    }
+    latents = noise(1, 3, 4, 8, 8)
     ours = ddim_sample(smooth, latents, DDIMScheduler(**config), 20)
     theirs = diffusers_sample(smooth, latents, config, 20)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-5)
