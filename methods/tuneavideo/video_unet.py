@@ -21,14 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from tuneavideo.temporal import (
-    AttentionMode,
-    Clip,
-    ClipGroupNorm,
-    QueryLoRA,
-    SparseCausalProcessor,
-    TemporalAttention,
-)
+from tuneavideo.temporal import ClipGroupNorm, QueryLoRA, TemporalAttention
+from videoedit.attention.processors import FirstPrevious, FrameMode, FrameState
 from videoedit.errors import ConfigError, MethodError, ShapeError, WeightsError
 
 if TYPE_CHECKING:
@@ -43,7 +37,7 @@ CHOICES = {
     "group_norm": ("clip", "frame"),
     "init": ("identity", "official"),
     "temporal_mask": ("none", "causal"),
-    "attention": get_args(AttentionMode),
+    "attention": get_args(FrameMode),
     "blocks": ("all", "official"),
 }
 
@@ -64,10 +58,13 @@ class VideoUNet(nn.Module):
     group_norm: "clip" pools the statistics of the residual blocks' norms over frames (official), "frame" does not.
     init: of the temporal layers; "identity" changes nothing at first, "official" leaves a random output bias.
     temporal_mask: "causal" hides later frames from the temporal attention.
-    attention: which frames self-attention sees, see `tuneavideo.temporal.frame_attention`.
+    attention: which frames self-attention sees, see `videoedit.attention.processors.FirstPrevious`.
     lora_rank: if > 0, query projections are tuned by a low-rank change instead of as a whole.
     generator: draws the new parameters, on the CPU.
     """
+
+    unet: Any  # diffusers is not typed
+    _blocks: dict[str, Any]
 
     def __init__(
         self,
@@ -76,7 +73,7 @@ class VideoUNet(nn.Module):
         group_norm: Literal["clip", "frame"] = "clip",
         init: Literal["identity", "official"] = "identity",
         temporal_mask: Literal["none", "causal"] = "none",
-        attention: AttentionMode = "sparse_causal",
+        attention: FrameMode = "sparse_causal",
         lora_rank: int = 0,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -90,17 +87,16 @@ class VideoUNet(nn.Module):
         }
         check_supported(unet)
         self.unet = unet
-        self._clip = Clip()
-        self._processor = SparseCausalProcessor()
-        self._processor.clip, self._processor.mode = self._clip, attention
+        self._state = FrameState()
+        self._processor = FirstPrevious(self._state, attention)
         self._blocks = transformer_blocks(unet)
         self._merged = False
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
         self._norms: dict[str, nn.GroupNorm] = {}  # the UNet's own norms that were replaced
         self._values: dict[str, Tensor] = {}  # the UNet's own values of parameters that were selected or loaded
-        self._requires_grad = {name: p.requires_grad for name, p in unet.named_parameters()}
-        self._processors = dict(unet.attn_processors)
-        self._checkpointing: bool = unet.is_gradient_checkpointing
+        self._requires_grad = {name: p.requires_grad for name, p in self.unet.named_parameters()}
+        self._processors = dict(self.unet.attn_processors)
+        self._checkpointing: bool = self.unet.is_gradient_checkpointing
         try:
             self._install(generator)
         except BaseException:
@@ -151,16 +147,16 @@ class VideoUNet(nn.Module):
             if isinstance(module, nn.GroupNorm) and POOLED_NORM.search(name)
         }
         for name, norm in self._norms.items():
-            self.unet.set_submodule(name, ClipGroupNorm(norm, self._clip))
+            self.unet.set_submodule(name, ClipGroupNorm(norm, self._state))
 
     def _query_projections(self) -> list[nn.Linear]:
         return [layer for b in self._blocks.values() for layer in (b.attn1.to_q, b.attn2.to_q)]
 
-    def _apply_temporal(self, block: nn.Module, args: Any, output: Tensor) -> Tensor:
+    def _apply_temporal(self, block: Any, args: Any, output: Tensor) -> Tensor:
         causal = self.options["temporal_mask"] == "causal"
-        return output + block.attn_temp(block.norm_temp(output), self._clip.frames, causal)
+        return output + block.attn_temp(block.norm_temp(output), self._state.num_frames, causal)
 
-    def _apply_lora(self, layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def _apply_lora(self, layer: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return output if self._merged else output + layer.lora(args[0])
 
     def detach(self) -> UNet2DConditionModel:
@@ -233,7 +229,7 @@ class VideoUNet(nn.Module):
             self._values[name] = parameter.detach().clone()
 
     def named_adapter_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """(official name, tensor) of all that differs from the UNet: the added modules and what was tuned or loaded."""
+        """(official name, tensor) of what differs from the UNet: the added modules, and what was tuned or loaded."""
         for name, parameter in self.unet.named_parameters():
             if name not in self._requires_grad or name in self._values:
                 yield name, parameter.detach()
@@ -272,13 +268,13 @@ class VideoUNet(nn.Module):
     # Denoising
 
     def check_installed(self) -> None:
-        """`MethodError` if something took one of the parts off or replaced it, as some diffusers calls silently do."""
+        """`MethodError` if something took a part off or replaced it, as some diffusers calls silently do."""
         for name, block in self._blocks.items():
             processor = block.attn1.processor
             if processor is not self._processor:
                 raise MethodError(
                     f"the self-attention processor at {name}.attn1 was replaced by {type(processor).__name__} "
-                    "(set_attention_slice, fuse_qkv_projections and detach() do that): make a new VideoUNet after such calls"
+                    "(set_attention_slice, fuse_qkv_projections and detach() do that): make a new VideoUNet afterwards"
                 )
             if not isinstance(block._modules.get("attn_temp"), TemporalAttention):
                 raise MethodError(f"the temporal attention at {name} was taken off: make a new VideoUNet")
@@ -291,7 +287,7 @@ class VideoUNet(nn.Module):
         """
         self.check_installed()
         self._check_shapes(latents, t, prompt_embeds)
-        frames = self._clip.frames = latents.shape[1]
+        frames = self._state.num_frames = latents.shape[1]
         timestep = t.repeat_interleave(frames) if isinstance(t, Tensor) and t.ndim == 1 else t
         text = prompt_embeds.repeat_interleave(frames, dim=0)
         out = self.unet(latents.flatten(0, 1), timestep, encoder_hidden_states=text, return_dict=False)[0]
@@ -309,14 +305,14 @@ class VideoUNet(nn.Module):
             raise ShapeError(f"t has shape {list(t.shape)}, expected a number or [{len(latents)}]")
 
 
-def transformer_blocks(unet: nn.Module) -> dict[str, nn.Module]:
+def transformer_blocks(unet: Any) -> dict[str, Any]:
     """The UNet's transformer blocks by name."""
     from diffusers.models.attention import BasicTransformerBlock
 
     return {name: module for name, module in unet.named_modules() if isinstance(module, BasicTransformerBlock)}
 
 
-def check_supported(unet: nn.Module) -> None:
+def check_supported(unet: Any) -> None:
     """`MethodError` unless the UNet is a stock one with self- and cross-attention in each transformer block."""
     from diffusers import UNet2DConditionModel
 
