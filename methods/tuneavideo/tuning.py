@@ -212,7 +212,7 @@ def _prepared(
     video_unet: VideoUNet, tensors: dict[str, Parameter], dtype: torch.dtype, gradient_checkpointing: bool
 ) -> Iterator[None]:
     """Train mode, frozen weights in `dtype` and trained ones in float32; afterwards as before, and frozen."""
-    unet = video_unet.unet
+    unet: Any = video_unet.unet
     own = {p: p.dtype for p in tensors.values()}
     frozen = {p: p.data for p in unet.parameters() if p not in own}
     training, checkpointing = video_unet.training, unet.is_gradient_checkpointing

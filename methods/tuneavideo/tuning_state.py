@@ -78,7 +78,10 @@ class TuningState:
         self.optimizer.zero_grad()
 
     def _update(self, num_frames: int) -> None:
-        """One step of AdamW; the first one checks all gradients, a later one that all tensors move."""
+        """One step of AdamW; the first one checks all gradients, a later one that all tensors move.
+
+        Behind a gate that has just opened the first moves may be below rounding, but not the gradients.
+        """
         self._updates += 1
         if self._updates == 1:
             check_gradients(self.tensors, num_frames)
@@ -87,12 +90,12 @@ class TuningState:
             return
         before = [p.detach().clone() for p in self.tensors.values()]
         self.optimizer.step()
-        moved = _peaks(p.detach() - old for p, old in zip(self.tensors.values(), before, strict=True))
-        seen = _peaks(self.optimizer.state[p]["exp_avg_sq"] for p in self.tensors.values())
+        moves = _peaks(p.detach() - old for p, old in zip(self.tensors.values(), before, strict=True))
+        seen = _peaks(self.optimizer.state[p]["exp_avg"] for p in self.tensors.values())
         still = [
             name
-            for name, step, moment in zip(self.tensors, moved, seen, strict=True)
-            if (step == 0 or moment == 0) and not is_silent(name, self.tensors, num_frames)
+            for name, move, average in zip(self.tensors, moves, seen, strict=True)
+            if (average == 0 or (move == 0 and not _gate(name))) and not is_silent(name, self.tensors, num_frames)
         ]
         if still:
             raise MethodError(
@@ -124,7 +127,8 @@ class TuningState:
         for name, parameter in self.tensors.items():
             kept[f"parameter.{name}"] = parameter.detach()
             kept |= {f"{key}.{name}": value for key, value in self.optimizer.state[parameter].items()}
-        metadata = {"format": FORMAT, "settings": json.dumps(self.settings)}
+        # one key only: safetensors writes several in random order, and equal states should be equal files
+        metadata = {FORMAT: json.dumps(self.settings)}
         with atomic_path(path) as temporary:
             try:
                 save_file({name: value.contiguous() for name, value in kept.items()}, temporary, metadata)
@@ -141,9 +145,9 @@ class TuningState:
                 saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{path} is damaged ({error}); delete it to tune from the start") from error
-        if metadata.get("format") != FORMAT:
+        if FORMAT not in metadata:
             raise WeightsError(f"{path} is not a tuning state of this version; delete it to tune from the start")
-        if differing := self._differences(json.loads(metadata["settings"]), saved):
+        if differing := self._differences(json.loads(metadata[FORMAT]), saved):
             raise MethodError(
                 f"{path} is the state of another tuning (differs in {', '.join(differing)}); delete it or choose "
                 "another folder"
@@ -210,12 +214,14 @@ def is_silent(name: str, tensors: dict[str, Parameter], num_frames: int) -> bool
     """
     if num_frames == 1 and re.search(r"attn_temp\.to_[qk]\.", name):
         return True
-    for pattern, gate in GATES.items():
-        match = re.search(pattern, name)
-        weight = tensors.get(name[: match.start()] + gate) if match else None
-        if weight is not None and not weight.any():
-            return True
-    return False
+    gate = tensors.get(_gate(name))
+    return gate is not None and not gate.any()
+
+
+def _gate(name: str) -> str:
+    """The weight that must leave zero before this tensor gets a gradient, "" for most."""
+    matches = ((re.search(pattern, name), gate) for pattern, gate in GATES.items())
+    return next((name[: match.start()] + gate for match, gate in matches if match), "")
 
 
 def _peaks(tensors: Iterable[Tensor]) -> list[float]:
