@@ -74,8 +74,7 @@ def tune(
 
     `precision` is that of the frozen weights and of the activations while tuning; the trained tensors and AdamW
     stay float32, and everything returns to its own dtype. `prompt_dropout` is the share of steps on
-    `empty_embeds`. `smoothness_weight`: see `tuning_loss`. `callback(step, loss)` follows each step, counted
-    from 1.
+    `empty_embeds`; for `smoothness_weight` see `tuning_loss`. `callback(step, loss)` follows each step, from 1.
 
     With `state_path`, the state is written there every `checkpoint_every` steps and at the end, and one found
     there is continued: on the same machine the result has the same bytes as that of an undisturbed run. A state
@@ -107,7 +106,7 @@ def tune(
         for step in range(done + 1, steps + 1):
             noisy, t, target, embeds = clip.draw(state.generator)
             clock.lap("other")
-            with _autocast(clip.device, dtype):
+            with torch.autocast(clip.device.type, dtype, enabled=dtype != torch.float32):
                 prediction = video_unet(noisy.to(dtype), t, embeds.to(dtype))
             loss = tuning_loss(prediction, target, smoothness_weight)
             clock.lap("forward")
@@ -203,8 +202,7 @@ def _check(clip: _Clip, precision: str, checkpoint_every: int) -> None:
 
 def _frozen_values(video_unet: VideoUNet) -> Tensor:
     """The first values of each frozen tensor: enough to recognise another base model."""
-    frozen = [p.detach().flatten()[:4].float() for p in video_unet.parameters() if not p.requires_grad]
-    return torch.cat(frozen)
+    return torch.cat([p.data.flatten()[:4].float() for p in video_unet.parameters() if not p.requires_grad])
 
 
 @contextlib.contextmanager
@@ -237,23 +235,16 @@ def _prepared(
             unet.disable_gradient_checkpointing()
 
 
-def _autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
-    """Lets float32 weights meet activations of a lower precision."""
-    return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
-
-
 class _Clock:
     """Wall seconds by kind of work; at each lap the device finishes first, so that it pays where it worked."""
 
     def __init__(self, device: torch.device) -> None:
         self.seconds = dict.fromkeys(("forward", "backward", "optimiser", "other"), 0.0)
-        self._device = device
-        self._last = time.perf_counter()
+        self._device, self._last = device, time.perf_counter()
 
     def lap(self, kind: str) -> None:
         """The time since the last lap went into `kind`."""
         if self._device.type != "cpu":
             torch.accelerator.synchronize(self._device)
-        now = time.perf_counter()
-        self.seconds[kind] += now - self._last
-        self._last = now
+        last, self._last = self._last, time.perf_counter()
+        self.seconds[kind] += self._last - last

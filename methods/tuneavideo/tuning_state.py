@@ -42,7 +42,7 @@ class TuningState:
     def __init__(
         self,
         tensors: dict[str, Parameter],
-        optimizer: torch.optim.AdamW,
+        optimizer: torch.optim.Optimizer,
         generator: torch.Generator,
         settings: dict[str, Any],
         landmarks: dict[str, Tensor],

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tuneavideo.tuning import TuneResult, tune, tuning_loss
-from tuneavideo.tuning_state import check_gradients
+from tuneavideo.tuning_state import TuningState, check_gradients
 from tuneavideo.video_unet import VideoUNet
 from videoedit.errors import ConfigError, MethodError, OutputError, ShapeError, WeightsError
 from videoedit.latents import Posterior
@@ -259,6 +259,22 @@ def test_refuses_two_clips() -> None:
     two = Posterior(randn(2, 3, 4, 8, 8), randn(2, 3, 4, 8, 8))
     with pytest.raises(ShapeError, match=r"\[2, 3, 4, 8, 8\].*one clip"):
         tune(make_unet(), two, job.prompt, SD_SCHEDULER, steps=1)
+
+
+def test_fp16_scale_is_undone_and_halved_by_an_overflow() -> None:
+    """On tensors alone, as fp16 networks need a GPU: scaled gradients count as they are, infinite ones not at all."""
+    weight = torch.nn.Parameter(torch.ones(2))
+    state = TuningState(
+        {"weight": weight}, torch.optim.SGD([weight], lr=1.0), torch.Generator(), {"precision": "fp16"}, {}
+    )
+    assert state.loss_scale == 2**16
+    weight.grad = torch.tensor([float("inf"), 0.0])
+    state.apply_gradients(torch.tensor(1.0), max_grad_norm=1.0, num_frames=4)
+    assert (state.loss_scale, weight.tolist(), weight.grad) == (2**15, [1.0, 1.0], None)
+    weight.grad = torch.tensor([0.25, 0.0]) * state.loss_scale
+    state.apply_gradients(torch.tensor(2.0), max_grad_norm=1.0, num_frames=4)
+    assert weight.tolist() == [0.75, 1.0]
+    assert state.losses == [1.0, 2.0]
 
 
 # Does everything learn?
