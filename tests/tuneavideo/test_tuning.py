@@ -262,7 +262,7 @@ def test_refuses_two_clips() -> None:
 
 
 def test_fp16_scale_is_undone_and_halved_by_an_overflow() -> None:
-    """On tensors alone, as fp16 networks need a GPU: scaled gradients count as they are, infinite ones not at all."""
+    """On tensors alone, as fp16 networks need a GPU: infinite gradients do not count."""
     weight = torch.nn.Parameter(torch.ones(2))
     state = TuningState(
         {"weight": weight}, torch.optim.SGD([weight], lr=1.0), torch.Generator(), {"precision": "fp16"}, {}
