@@ -39,8 +39,8 @@ class Plan:
 
     @property
     def memory_mb(self) -> float:
-        """Peak of the whole run, with about 400 MB of libraries."""
-        return 400 + self.weights_mb + max((s.memory_mb for s in self.stages), default=0)
+        """Peak of the whole run, with about 700 MB of libraries."""
+        return 700 + self.weights_mb + max((s.memory_mb for s in self.stages), default=0)
 
 
 def choose_frames(available: int, config: RunConfig) -> int:
@@ -84,6 +84,12 @@ def working_size(
     scale = math.sqrt(native * native / (source[0] * source[1]))
     width, height = (max(4 * step // 2, round(side * scale / step) * step) for side in source)
     return width, height
+
+
+def local_folder(model: str) -> Path | None:
+    """The diffusers folder on this disk that a model name stands for, if it is one."""
+    folder = Path(__file__).parent / "assets/mini" if model == "mini" else Path(model).expanduser()
+    return folder if (folder / "unet/config.json").is_file() else None
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        temporary.chmod(0o666 & ~_umask())
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
@@ -55,6 +56,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise explain_os_error(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def write_text(path: Path, text: str) -> None:
@@ -68,9 +75,7 @@ def explain_os_error(error: OSError, path: Path) -> OutputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(existing_parent(path)).free / 2**20
-            return OutputError(
-                f"no space left to write {path} ({free:.0f} MiB free); free some space or use -o"
-            )
+            return OutputError(f"no space left to write {path} ({free:.0f} MiB free); free some space or use -o")
         return OutputError(f"no space left to write {path}; free some space or choose another folder with -o")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return OutputError(f"no permission to write {path}; choose another folder with -o")
@@ -227,17 +232,13 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
     path = folder / "run.json"
     if not path.is_file():
         if any(not p.name.startswith(".") for p in folder.iterdir()):
-            raise OutputError(
-                f"{folder} is not empty and holds no videoedit run; choose another folder with -o"
-            )
+            raise OutputError(f"{folder} is not empty and holds no videoedit run; choose another folder with -o")
         return None
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return record
     except ValueError as error:
-        raise OutputError(
-            f"{path} is damaged ({error}); remove the folder or choose another with -o"
-        ) from error
+        raise OutputError(f"{path} is damaged ({error}); remove the folder or choose another with -o") from error
 
 
 def _lock_folder(folder: Path) -> IO[str]:

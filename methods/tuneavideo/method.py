@@ -19,7 +19,7 @@ from tuneavideo.official import load_inv_latents
 from tuneavideo.tuning import tune
 from tuneavideo.video_unet import VideoUNet
 from videoedit import latents as codec
-from videoedit.errors import InputError, ShapeError
+from videoedit.errors import ShapeError
 from videoedit.guidance import guided
 from videoedit.inversion import ddim_invert
 from videoedit.metrics import measure_edit, psnr
@@ -40,8 +40,6 @@ def edit(config: TuneAVideoConfig, models: Models, video: Video, run: Run) -> Ed
     The videos have the frame count, rate and audio of `video`, and the source's size (or the model's,
     if `video.output_size` says so). Each stage's artefacts are reused when nothing they depend on changed.
     """
-    if not config.prompts:
-        raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
     job = _Job(config, models, video, run)
     if video.num_frames == 1:
         run.note("The clip has one frame: it is edited as a still.")
@@ -111,9 +109,9 @@ class _Job:
 
     @cached_property
     def posterior(self) -> codec.Posterior:
-        saved = load_file(self.run.path("posterior.safetensors"))
-        where = {"device": self.models.device, "dtype": self.models.dtype}
-        return codec.Posterior(saved["mean"].to(**where), saved["std"].to(**where))
+        """Mean and std [1, F, C, h, w] in float32."""
+        saved = load_file(self.run.path("posterior.safetensors"), device=str(self.models.device))
+        return codec.Posterior(saved["mean"], saved["std"])
 
     @cached_property
     def unet(self) -> VideoUNet:
@@ -140,11 +138,15 @@ class _Job:
     @cached_property
     def inverted(self) -> Tensor:
         """The clip's noise latents [1, F, C, h, w]."""
-        loaded = load_file(self.run.path("inverted.safetensors"))["latents"]
-        return loaded.to(self.models.device, self.models.dtype)
+        return load_file(self.run.path("inverted.safetensors"), device=str(self.models.device))["latents"]
 
-    def denoiser(self, prompt: str, guidance_scale: float) -> Callable[[Tensor, int], Tensor]:
-        return guided(self.tuned_unet, self.embeds[prompt], self.embeds[self.config.negative_prompt], guidance_scale)
+    def denoiser(self, prompt: str, guidance_scale: float = 1.0) -> Callable[[Tensor, int], Tensor]:
+        """The tuned network under a prompt; latents stay float32 outside it."""
+
+        def predict(latents: Tensor, t: int, embeds: Tensor) -> Tensor:
+            return self.tuned_unet(latents.to(self.models.dtype), t, embeds).float()
+
+        return guided(predict, self.embeds[prompt], self.embeds[self.config.negative_prompt], guidance_scale)
 
     def edit_path(self, number: int) -> Path:
         """Where the edit by prompt `number` (from 1) goes: ``2-a-purple-elephant.mp4``."""
@@ -159,8 +161,7 @@ class _Job:
         with self.run.stage("encode", self.keys["encode"], files) as needed:
             if needed:
                 posterior = codec.encode_posterior(self.models.vae, self.pixels)
-                with atomic_path(files[0]) as path:
-                    save_file({"mean": posterior.mean.cpu(), "std": posterior.std.cpu()}, path)
+                _save(files[0], mean=posterior.mean, std=posterior.std)
                 self.write(files[1], self.frames)
 
     def tune(self) -> None:
@@ -180,6 +181,7 @@ class _Job:
                         empty_embeds=self.embeds[""],
                         seed=self.config.seed,
                         state_path=state,
+                        fingerprint=self.keys["tune"],
                         callback=lambda step, loss: advance(note=f"loss {loss:.4f}"),
                     )
                 self.run.record["plots"]["loss"] = result.losses
@@ -192,8 +194,7 @@ class _Job:
         target = self.run.path("inverted.safetensors")
         with self.run.stage("invert", self.keys["invert"], [target]) as needed:
             if needed:
-                with atomic_path(target) as path:
-                    save_file({"latents": self._inverted_latents().float().cpu().contiguous()}, path)
+                _save(target, latents=self._inverted_latents())
 
     def _inverted_latents(self) -> Tensor:
         given = self.config.invert.latents
@@ -206,10 +207,9 @@ class _Job:
                 )
             return latents
         steps = self.config.invert.steps
-        denoise = guided(self.tuned_unet, self.embeds[""], self.embeds[""], 1.0)
         with self.run.progress.stage("invert", steps) as advance:
             trajectory = ddim_invert(
-                denoise, self.posterior.mean, self.models.scheduler, steps, callback=lambda _: advance()
+                self.denoiser(""), self.posterior.mean, self.models.scheduler, steps, callback=lambda _: advance()
             )
         return trajectory[-1]
 
@@ -218,12 +218,11 @@ class _Job:
         target = self.run.path("reconstruction.mp4")
         with self.run.stage("reconstruct", self.keys["invert"], [target]) as needed:
             if needed:
-                denoise = guided(self.tuned_unet, self.embeds[""], self.embeds[""], 1.0)
-                frames = self._decode(self._sample("reconstruct", denoise))
+                frames = self._decode(self._sample("reconstruct", self.denoiser("")))
                 round_trip = self._decode(self.posterior.mean)
                 self.run.record["metrics"]["reconstruction"] = {
-                    "psnr": psnr(self.frames, frames),
-                    "psnr_autoencoder": psnr(self.frames, round_trip),
+                    "reconstruction_psnr@1": psnr(self.frames, frames),
+                    "autoencoder_psnr@1": psnr(self.frames, round_trip),
                 }
                 self.write(target, frames)
 
@@ -235,7 +234,9 @@ class _Job:
             if needed:
                 denoise = self.denoiser(prompt, self.config.sample.guidance_scale)
                 frames = self._decode(self._sample(f"edit {number}", denoise))
-                self.run.record["metrics"][prompt] = measure_edit(self.frames, frames, prompt, self.truth(number))
+                self.run.record["metrics"][prompt] = measure_edit(
+                    self.frames, frames, prompt, self.truth(number), with_clip=self.models.name == "mini"
+                )
                 self.write(target, frames)
 
     def compare(self) -> None:
@@ -269,9 +270,7 @@ class _Job:
     def _sample(self, label: str, denoise: Callable[[Tensor, int], Tensor]) -> Tensor:
         steps = self.config.sample.steps
         with self.run.progress.stage(label, steps) as advance:
-            return ddim_sample(
-                denoise, self.inverted, self.models.scheduler, steps, callback=lambda _: advance()
-            )
+            return ddim_sample(denoise, self.inverted, self.models.scheduler, steps, callback=lambda _: advance())
 
     def _decode(self, latents: Tensor) -> np.ndarray:
         return codec.pixels_to_frames(codec.decode(self.models.vae, latents.to(self.models.dtype)))
@@ -297,6 +296,11 @@ class _Job:
             "size": list(self.size),
             "versions": self.run.record["versions"],
         }
+
+
+def _save(path: Path, **tensors: Tensor) -> None:
+    with atomic_path(path) as temporary:
+        save_file({name: value.float().cpu().contiguous() for name, value in tensors.items()}, temporary)
 
 
 def _entry(role: str, prompt: str, file: str) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tuneavideo.config import TuneAVideoConfig
-from videoedit.planning import ModelShape, Plan, StagePlan, choose_frames, working_size
+from videoedit.errors import InputError
+from videoedit.planning import ModelShape, Plan, StagePlan, choose_frames, local_folder, working_size
 
 if TYPE_CHECKING:
     from videoedit.video import VideoInfo
@@ -16,10 +17,10 @@ def plan(config: TuneAVideoConfig, info: VideoInfo, *, estimate: bool = False) -
 
     Raises InputError or ConfigError for frames or sizes that do not fit. Loads no weights, writes nothing.
     """
-    from videoedit.models import model_folder
-
+    if not config.prompts:
+        raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
     frames = choose_frames(info.frames, config)
-    folder = model_folder(config.model)
+    folder = local_folder(config.model)
     shape = ModelShape.read(folder) if folder else ModelShape.unknown()
     source = (info.width, info.height)
     size = working_size(source, config.video.size, factor=shape.factor, native=shape.native)

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tuneavideo.config import TuneAVideoConfig
+
+from videoedit.config import build_config
+from videoedit.errors import ConfigError, InputError, OutputError, ShapeError
+from videoedit.pipeline import plan_run, run_method
+from videoedit.testing import moving_square
+from videoedit.video import probe, read_video, write_video
+
+
+@pytest.fixture
+def config(tiny_folder: Path, square_clip: Path):
+    def make(**changes) -> TuneAVideoConfig:
+        data = {
+            "clip": str(square_clip),
+            "model": str(tiny_folder),
+            "device": "cpu",
+            "source_prompt": "a square",
+            "prompts": ["a red square"],
+            "tune": {"steps": 3},
+            "invert": {"steps": 3},
+            "sample": {"steps": 3},
+        }
+        return build_config(TuneAVideoConfig, {**data, **changes})
+
+    return make
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """Hashes of everything that a run makes, except records of time."""
+    files = [*folder.glob("*.mp4"), *folder.glob("*.safetensors"), folder / "config.yaml"]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_an_edit_keeps_frames_rate_and_size_and_reports(config, tmp_path: Path):
+    result = run_method("tuneavideo", config(prompts=["a red square", "snow"]), tmp_path / "r")
+    assert list(result.videos) == ["a red square", "snow"]
+    for path in result.videos.values():
+        info = probe(path)
+        assert (info.frames, info.fps, info.width, info.height) == (6, 8, 48, 32)
+    first, second = (read_video(path).frames for path in result.videos.values())
+    assert (first != second).any()
+    record = json.loads((tmp_path / "r/run.json").read_text())
+    assert record["status"] == "finished"
+    assert {"encode", "tune", "invert", "reconstruct", "edit 1", "edit 2"} == set(record["stages"])
+    assert len(record["plots"]["loss"]) == 3
+    assert (tmp_path / "r/report.html").stat().st_size > 1000
+    assert not list((tmp_path / "r").glob("*.state.*"))
+
+
+def test_the_same_command_reuses_everything(config, tmp_path: Path):
+    run_method("tuneavideo", config(), tmp_path / "r")
+    before = outputs(tmp_path / "r")
+    run_method("tuneavideo", config(), tmp_path / "r")
+    stages = json.loads((tmp_path / "r/run.json").read_text())["stages"]
+    assert all(stage["reused"] for stage in stages.values())
+    assert outputs(tmp_path / "r") == before
+    with pytest.raises(OutputError, match=r"config\.seed"):
+        run_method("tuneavideo", config(seed=34), tmp_path / "r")
+
+
+def test_a_lost_artefact_is_made_again_alike(config, tmp_path: Path):
+    run_method("tuneavideo", config(), tmp_path / "r")
+    before = outputs(tmp_path / "r")
+    for name in ("inverted.safetensors", "1-a-red-square.mp4"):
+        (tmp_path / "r" / name).unlink()
+    run_method("tuneavideo", config(), tmp_path / "r")
+    assert outputs(tmp_path / "r") == before
+
+
+def test_a_still_is_edited_as_a_still_and_said_so(config, tmp_path: Path):
+    clip = tmp_path / "one.mp4"
+    write_video(clip, moving_square(1, (32, 32)), 8)
+    result = run_method("tuneavideo", config(clip=str(clip)), tmp_path / "r")
+    assert probe(result.videos["a red square"]).frames == 1
+    notes = json.loads((tmp_path / "r/run.json").read_text())["notes"]
+    assert any("one frame" in note for note in notes)
+
+
+def with_sound(path: Path, num_frames: int, fps: int) -> Path:
+    """A clip with a tone as long as its picture."""
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("libx264", rate=fps)
+        picture.width, picture.height, picture.pix_fmt = 48, 32, "yuv420p"
+        sound = container.add_stream("aac", rate=16000, layout="mono")
+        for pixels in moving_square(num_frames, (48, 32)):
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+        container.mux(picture.encode(None))
+        seconds = num_frames / fps
+        tone = np.sin(np.arange(int(16000 * seconds)) * 0.1).astype(np.float32)[None]
+        for begin in range(0, tone.shape[1], 1024):
+            frame = av.AudioFrame.from_ndarray(tone[:, begin : begin + 1024], format="fltp", layout="mono")
+            frame.rate, frame.pts = 16000, begin
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    return path
+
+
+def test_stride_divides_the_rate_and_the_sound_is_cut_to_the_span(config, tmp_path: Path):
+    clip = with_sound(tmp_path / "tone.mp4", 24, 8)
+    video = {"start": 4, "stride": 2, "num_frames": 5}
+    result = run_method("tuneavideo", config(clip=str(clip), video=video), tmp_path / "r")
+    info = probe(result.videos["a red square"])
+    assert (info.frames, info.fps, info.has_audio) == (5, Fraction(4), True)
+    with av.open(str(result.videos["a red square"])) as container:
+        rate = container.streams.audio[0].rate
+        samples = sum(frame.samples for frame in container.decode(audio=0))
+    assert abs(samples / rate - 5 / 4) < 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tune": {"steps": 3, "trainable": "v1"}},
+        {"tune": {"steps": 3, "train_blocks": "official"}},
+        {"tune": {"steps": 3, "latent": "mean"}},
+        {"tune": {"steps": 3, "prompt_dropout": 1.0}},
+        {"tune": {"steps": 3, "smoothness_weight": 1.0}},
+        {"tune": {"steps": 3, "learning_rate": 1e-3}},
+        {"tune": {"steps": 0}},
+        {"network": {"attention": "full"}},
+        {"network": {"group_norm": "frame"}},
+        {"network": {"init": "official"}},
+        {"network": {"temporal_mask": "causal", "init": "official"}},
+        {"network": {"lora_rank": 2}},
+        {"invert": {"steps": 4}},
+        {"sample": {"steps": 4}},
+        {"sample": {"steps": 3, "guidance_scale": 3.0}},
+        {"negative_prompt": "snow"},
+        {"seed": 1},
+    ],
+    ids=str,
+)
+def test_every_setting_changes_the_edit(config, change, tmp_path: Path, monkeypatch, baseline):
+    run_method("tuneavideo", config(**change), tmp_path / "r")
+    edit = read_video(next((tmp_path / "r").glob("1-*.mp4"))).frames
+    inverted = load_file(tmp_path / "r/inverted.safetensors")["latents"]
+    assert not torch.equal(inverted, baseline[1]) or (edit != baseline[0]).any()
+
+
+@pytest.fixture(scope="session")
+def baseline(tiny_folder: Path, square_clip: Path, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("baseline") / "r"
+    data = {"clip": str(square_clip), "model": str(tiny_folder), "device": "cpu", "source_prompt": "a square",
+            "prompts": ["a red square"], "tune": {"steps": 3}, "invert": {"steps": 3}, "sample": {"steps": 3}}  # fmt: skip
+    run_method("tuneavideo", build_config(TuneAVideoConfig, data), folder)
+    return read_video(folder / "1-a-red-square.mp4").frames, load_file(folder / "inverted.safetensors")["latents"]
+
+
+def test_saved_latents_and_adapters_can_be_given(config, tmp_path: Path):
+    run_method("tuneavideo", config(), tmp_path / "a")
+    again = config(
+        adapter=str(tmp_path / "a/adapter.safetensors"),
+        invert={"steps": 3, "latents": str(tmp_path / "a/inverted.safetensors")},
+        tune={"steps": 0},
+    )
+    run_method("tuneavideo", again, tmp_path / "b")
+    assert outputs(tmp_path / "a")["1-a-red-square.mp4"] == outputs(tmp_path / "b")["1-a-red-square.mp4"]
+    shorter = again.model_copy(update={"video": again.video.model_copy(update={"num_frames": 4})})
+    with pytest.raises(ShapeError, match="needs"):
+        run_method("tuneavideo", shorter, tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "expected"),
+    [
+        ({"video": {"num_frames": 7}}, InputError, "has 6"),
+        ({"video": {"start": 6}}, InputError, "start"),
+        ({"video": {"size": "30x30"}}, ConfigError, "nearest that fits"),
+        ({"prompts": []}, InputError, "--prompt"),
+        ({"clip": "missing.mp4"}, InputError, "missing.mp4"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(config, change, error, expected, tmp_path: Path):
+    with pytest.raises(error, match=expected) as caught:
+        run_method("tuneavideo", config(**change), tmp_path / "r")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_plan_counts_without_weights(config, tmp_path: Path):
+    small = plan_run("tuneavideo", config(), estimate=True)
+    more = plan_run("tuneavideo", config(tune={"steps": 6}), estimate=True)
+    by_name = {stage.name: stage for stage in small.stages}
+    assert by_name["tune"].flops > by_name["invert"].flops > 0
+    assert {s.name: s for s in more.stages}["tune"].flops == pytest.approx(2 * by_name["tune"].flops)
+    assert by_name["tune"].memory_mb > 0
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_moments_changes_nothing(tiny_folder: Path, square_clip: Path, tmp_path: Path):
+    """Twenty kills during tuning, inversion and sampling; see killer.py."""
+    script = Path(__file__).with_name("killer.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tiny_folder), str(square_clip), str(tmp_path), "20"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "20 kills" in done.stdout
