@@ -8,9 +8,9 @@ shape. ᾱ are Python floats, so that float64 latents keep float64 accuracy; 16-
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 import torch
@@ -40,8 +40,9 @@ class Schedule:
         """Read a diffusers scheduler or its config (a mapping); the scheduler itself is not touched."""
         ddim: Any = as_ddim(scheduler)
         config = ddim.config
-        steps, total = num_inference_steps, int(config.num_train_timesteps)
-        if not isinstance(steps, int) or not 1 <= steps <= total:
+        total = int(config.num_train_timesteps)
+        steps = num_inference_steps
+        if not isinstance(steps, Integral) or not 1 <= steps <= total:
             raise ConfigError(f"num_inference_steps is {steps!r}; expected a whole number from 1 to {total}")
         ddim.set_timesteps(steps)
         schedule = cls(
@@ -118,7 +119,7 @@ def _other_defaults(class_name: str) -> dict[str, bool]:
 
 def predict_x0(sample: Tensor, output: Tensor, alpha_bar: float, prediction_type: PredictionType) -> Tensor:
     """The clean latent that the network's `output` at `sample` (with ᾱ `alpha_bar`) implies; DDIM Eq. 9."""
-    signal, noise = math.sqrt(alpha_bar), math.sqrt(1.0 - alpha_bar)
+    signal, noise = signal_and_noise(alpha_bar, sample.dtype)
     match prediction_type:
         case "epsilon":
             return (sample - noise * output) / signal
@@ -131,7 +132,7 @@ def predict_x0(sample: Tensor, output: Tensor, alpha_bar: float, prediction_type
 
 def predict_eps(sample: Tensor, output: Tensor, alpha_bar: float, prediction_type: PredictionType) -> Tensor:
     """The noise that the network's `output` at `sample` (with ᾱ `alpha_bar`) implies."""
-    signal, noise = math.sqrt(alpha_bar), math.sqrt(1.0 - alpha_bar)
+    signal, noise = signal_and_noise(alpha_bar, sample.dtype)
     match prediction_type:
         case "epsilon":
             return output
@@ -144,7 +145,14 @@ def predict_eps(sample: Tensor, output: Tensor, alpha_bar: float, prediction_typ
 
 def add_noise(x0: Tensor, noise: Tensor, alpha_bar: float) -> Tensor:
     """x_t from x0 and noise; DDIM Eq. 12 with sigma 0, where the second term is called the direction."""
-    return math.sqrt(alpha_bar) * x0 + math.sqrt(1.0 - alpha_bar) * noise
+    signal, spread = signal_and_noise(alpha_bar, x0.dtype)
+    return signal * x0 + spread * noise
+
+
+def signal_and_noise(alpha_bar: float, dtype: torch.dtype) -> tuple[float, float]:
+    """sqrt(ᾱ) and sqrt(1 - ᾱ), computed in `dtype` as diffusers does, so that float32 agrees with it to the bit."""
+    alpha = torch.tensor(alpha_bar, dtype=dtype)
+    return float(alpha**0.5), float((1 - alpha) ** 0.5)
 
 
 def ddim_step(schedule: Schedule, sample: Tensor, output: Tensor, t: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .ddim import Schedule, predict_eps, predict_x0, widen
+from .ddim import Schedule, predict_eps, predict_x0, signal_and_noise, widen
 
 Denoiser = Callable[[Tensor, int], Tensor]  # (noisy latents, timestep) -> what the network predicts, same shape
 
@@ -62,8 +61,9 @@ def ddim_sample(
         x0 = schedule.constrain_x0(x0)
         if edit_x0 is not None:
             x0 = edit_x0(x0, info)
-        direction = math.sqrt(1.0 - alpha_bar_prev) * eps
-        latents = (math.sqrt(alpha_bar_prev) * x0 + direction).to(latents.dtype)
+        signal, noise = signal_and_noise(alpha_bar_prev, eps.dtype)
+        direction = noise * eps
+        latents = (signal * x0 + direction).to(latents.dtype)
         if callback is not None:
             callback(info)
     return latents

@@ -40,7 +40,7 @@ def test_equals_diffusers_inverse_scheduler(steps, prediction, offset, spacing):
     theirs = diffusers_trajectory(smooth, latents, config, steps)
     assert ours.shape == (steps + 1, 1, 3, 4, 8, 8)
     assert torch.equal(ours[0], latents)
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=5e-6)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
 def test_equals_diffusers_with_a_real_network_and_alpha_one():
@@ -55,7 +55,7 @@ def test_equals_diffusers_with_a_real_network_and_alpha_one():
         ours = ddim_invert(denoise, latents, SD | extra, 20)
         with torch.no_grad():
             theirs = diffusers_trajectory(denoise, latents, SD | extra, 20)
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 5e-5), (torch.float64, 1e-12)])

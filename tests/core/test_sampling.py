@@ -48,7 +48,7 @@ def test_equals_diffusers(prediction, spacing, offset, to_one):
     latents = noise(1, 3, 4, 8, 8)
     ours = ddim_sample(smooth, latents, DDIMScheduler(**config), 20)
     theirs = diffusers_sample(smooth, latents, config, 20)
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-5)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
 def test_equals_diffusers_with_a_real_network_and_clipping():

@@ -117,7 +117,7 @@ def test_single_file_loads_with_configs_beside_it(checkpoint):
 def test_pickled_checkpoint_needs_permission(checkpoint, tmp_path):
     shutil.copytree(checkpoint.with_suffix(""), tmp_path / "sd")
     torch.save({"state_dict": original_layout(tiny_models())}, tmp_path / "sd.ckpt")
-    with pytest.raises(WeightsError, match="sd.ckpt is a pickle"):
+    with pytest.raises(WeightsError, match=r"sd\.ckpt is a pickle"):
         load_models(tmp_path / "sd.ckpt")
     same_weights(load_models(tmp_path / "sd.ckpt", allow_pickle=True), tiny_models())
 
