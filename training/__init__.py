@@ -1,0 +1,1 @@
+"""Training of the embedded miniature text-to-image model: ``python -m training --help``."""

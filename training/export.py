@@ -1,0 +1,98 @@
+"""Write the trained parts as one diffusers pipeline folder in half precision."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor2_0
+from torch import nn
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from training import autoencoder, clip, controlnet, unet
+from training.checkpoint import Checkpoint
+
+
+def load_unet(folder: Path) -> UNet2DConditionModel:
+    """The moving average of the UNet's weights."""
+    model, average = unet.build(), unet.build()
+    Checkpoint(folder / "unet.pt", model, None, average).load()
+    average.set_attn_processor(AttnProcessor2_0())
+    return average.eval()
+
+
+def load_vae(folder: Path) -> AutoencoderKL:
+    vae = autoencoder.build()
+    Checkpoint(folder / "vae.pt", vae).load()
+    return vae.eval()
+
+
+def load_clip(tokenizer: CLIPTokenizer, folder: Path) -> CLIPModel:
+    """Both towers; the image tower is as far as its training got."""
+    model = clip.build(tokenizer)
+    parts = nn.ModuleDict({"model": model, "heads": clip.heads()})
+    if not Checkpoint(folder / "clip.pt", parts).load():
+        model.text_model.load_state_dict(clip.load_text(tokenizer, folder).state_dict())
+    return model.eval()
+
+
+def text_encoder(model: CLIPModel) -> CLIPTextModel:
+    """The text tower of the miniature CLIP as a model of its own."""
+    tower = CLIPTextModel(model.config.text_config)
+    weights = model.text_model.state_dict()
+    own = tower.state_dict()
+    prefix = "text_model." if any(name.startswith("text_model.") for name in own) else ""
+    tower.load_state_dict({prefix + name: value for name, value in weights.items()})
+    return tower.eval()
+
+
+def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Beside ``tokenizer.json`` also the two files that older loaders read."""
+    tokenizer.save_pretrained(folder)
+    learned = json.loads((folder / "tokenizer.json").read_text())["model"]
+    merges = [" ".join(pair) if isinstance(pair, list) else pair for pair in learned["merges"]]
+    (folder / "vocab.json").write_text(json.dumps(learned["vocab"]))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+
+
+def export(folder: Path, target: Path) -> None:
+    """Write ``target``/ (replaced as a whole, files other than weights kept) from the checkpoints in ``folder``."""
+    part = target.with_name(target.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    pair = load_clip(tokenizer, folder)
+    denoiser = load_unet(folder)
+    pipeline = StableDiffusionPipeline(
+        vae=load_vae(folder),
+        text_encoder=text_encoder(pair),
+        tokenizer=tokenizer,
+        unet=denoiser,
+        scheduler=unet.scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(torch.float16).save_pretrained(part)
+    save_tokenizer(tokenizer, part / "tokenizer")
+    pair.half().save_pretrained(part / "clip")
+    image_processor().save_pretrained(part / "clip")
+    save_tokenizer(tokenizer, part / "clip")
+    control: ControlNetModel = controlnet.load(folder, denoiser.float())
+    control.half().save_pretrained(part / "controlnet-canny")
+    for kept in target.glob("*.*") if target.exists() else ():
+        if kept.name != "model_index.json":
+            shutil.copy2(kept, part / kept.name)
+    old = target.with_name(target.name + ".old")
+    if target.exists():
+        target.rename(old)
+    part.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def image_processor() -> CLIPImageProcessor:
+    return CLIPImageProcessor(
+        size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}, image_mean=clip.MEAN, image_std=clip.STD
+    )

@@ -1,0 +1,186 @@
+"""The miniature UNet and its training: noise prediction on fixed latents with a frozen text tower."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from training import clip, latents
+from training.checkpoint import Checkpoint
+from training.dataset import open_renders
+from training.tokenizer import token_ids
+
+SUBJECT_WEIGHT = 3.0  # loss inside the subject, relative to outside
+EMPTY = 0.1  # share of empty captions, for classifier-free guidance
+MIN_SNR = 5.0
+SYNC = 12  # steps between two averagings of the workers' weights
+
+
+def build() -> UNet2DConditionModel:
+    """8.5 M parameters: 16x16 convolutions, text and self-attention at 8x8 and 4x4."""
+    unet = UNet2DConditionModel(
+        sample_size=latents.GRID,
+        in_channels=latents.CHANNELS,
+        out_channels=latents.CHANNELS,
+        block_out_channels=(64, 128, 192),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=128,
+        attention_head_dim=(1, 2, 3),  # diffusers reads this as the number of heads: 64 wide each
+    )
+    unet.set_attn_processor(AttnProcessor())  # faster than the fused kernel at these sizes on a CPU
+    return unet.to(memory_format=torch.channels_last)
+
+
+def scheduler() -> DDIMScheduler:
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def loss_weights(alpha_bar: Tensor) -> Tensor:
+    """Min-SNR weights of a noise-prediction loss [1000]: min(SNR, 5) / SNR."""
+    snr = alpha_bar / (1 - alpha_bar)
+    return snr.clamp(max=MIN_SNR) / snr
+
+
+def spread_timesteps(rng: np.random.Generator, count: int, total: int = 1000) -> Tensor:
+    """One random timestep from each of ``count`` equal parts of the schedule, int64 [count]."""
+    return torch.from_numpy(((np.arange(count) + rng.random(count)) * total / count).astype(np.int64))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, module: nn.Module, step: int) -> None:
+    """Exponential moving average over about the last hundred rounds of SYNC steps."""
+    keep = min(0.985, (1 + step) / (10 + step))
+    for kept, new in zip(average.parameters(), module.parameters(), strict=True):
+        kept.lerp_(new, 1 - keep)
+
+
+def learning_rate(share: float, samples: int, peak: float = 1e-3, floor: float = 2e-5) -> float:
+    """Cosine over the share of the time budget spent, after a short warm-up by samples."""
+    fade = 0.5 * (1 + np.cos(np.pi * min(share, 1)))
+    return float(min(1, 0.02 + samples / 8000) * (floor + (peak - floor) * fade))
+
+
+class Batches:
+    """Draws (latents [B, C, 16, 16], weights [B, 1, 16, 16], text features [B, 77, 128]) from the renders."""
+
+    def __init__(self, folder: Path, count: int, rng: np.random.Generator) -> None:
+        self.renders = open_renders(folder / "renders", "train", count)
+        _, self.latents, self.masks = latents.prepare(folder, self.renders)
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        self.text = clip.load_text(self.tokenizer, folder)
+        self.rng = rng
+
+    @torch.no_grad()
+    def draw(self, size: int) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
+        index = np.sort(self.rng.integers(0, len(self.renders), size))
+        captions = ["" if self.rng.random() < EMPTY else self.renders.caption(self.rng, int(i)) for i in index]
+        with torch.autocast("cpu", torch.bfloat16):
+            text = self.text(input_ids=torch.from_numpy(token_ids(self.tokenizer, captions))).last_hidden_state
+        x0 = torch.from_numpy(self.latents[index].astype(np.float32)).contiguous(memory_format=torch.channels_last)
+        weight = 1 + (SUBJECT_WEIGHT - 1) * torch.from_numpy(self.masks[index].astype(np.float32))
+        return x0, weight, text.float(), index
+
+
+def synchronise(module: nn.Module, seconds: float, workers: int) -> float:
+    """Average the workers' weights, in one message; returns the slowest worker's ``seconds``.
+
+    Every step would have each wait for the other on a busy machine; every SYNC steps costs almost nothing.
+    """
+    if workers == 1:
+        return seconds
+    weights = [p.data for p in module.parameters()]
+    flat = torch.cat([w.reshape(-1) for w in weights])
+    dist.all_reduce(flat)
+    flat /= workers
+    for weight, part in zip(weights, flat.split([w.numel() for w in weights]), strict=True):
+        weight.copy_(part.view(weight.shape))
+    clock = torch.tensor(seconds, dtype=torch.float64)
+    dist.all_reduce(clock, dist.ReduceOp.MAX)
+    return clock.item()
+
+
+def noise_loss(unet: nn.Module, batch: tuple, tables: tuple[Tensor, Tensor], rng: np.random.Generator) -> Tensor:
+    """The weighted squared error of the predicted noise."""
+    x0, weight, text, _ = batch
+    alpha_bar, snr_weight = tables
+    t = spread_timesteps(rng, len(x0))
+    noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
+    a = alpha_bar[t][:, None, None, None]
+    noisy = (a.sqrt() * x0 + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        noise_pred = unet(noisy, t, text).sample
+    error = (noise_pred.float() - noise).square() * weight
+    return (error.mean((1, 2, 3)) * snr_weight[t]).mean()
+
+
+def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batch: int) -> None:
+    """One worker of the training; worker 0 keeps the checkpoint."""
+    torch.set_num_threads(1 if workers > 1 else os.cpu_count() or 1)
+    if workers > 1:
+        store = dist.FileStore(str(folder / f"unet-{os.getppid()}.store"), workers)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=workers)
+    unet = build()
+    average = copy.deepcopy(unet).requires_grad_(False)
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-3, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
+    state = Checkpoint(folder / "unet.pt", unet, optimizer, average)
+    if not state.load() and workers > 1:
+        for parameter in unet.parameters():
+            dist.broadcast(parameter.data, 0)
+        average.load_state_dict(unet.state_dict())
+    rng = np.random.default_rng((state.samples, rank))
+    batches = Batches(folder, count, rng)
+    alpha_bar = scheduler().alphas_cumprod
+    tables = alpha_bar, loss_weights(alpha_bar)
+    losses: list[float] = []
+    saved = clock = time.monotonic()
+    while state.seconds < seconds:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(state.seconds / seconds, state.samples)
+        for _ in range(SYNC):
+            loss = noise_loss(unet, batches.draw(batch), tables, rng)
+            loss.backward()
+            nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+        elapsed = synchronise(unet, time.monotonic() - clock, workers)
+        clock = time.monotonic()
+        state.advance(batch * workers * SYNC, elapsed)
+        update_average(average, unet, state.samples // (batch * workers * SYNC))
+        if rank == 0 and state.due(30):
+            print(f"unet {state.seconds:.0f}s {state.samples} loss {np.mean(losses[-200:]):.4f}", flush=True)
+        if rank == 0 and clock - saved > 150:
+            state.save()
+            saved = time.monotonic()
+    if rank == 0:
+        state.save()
+    if workers > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def train(folder: Path, count: int, *, seconds: float, workers: int = 2, batch: int = 32) -> None:
+    """Train for ``seconds`` of running time in all, stopped and resumed as often as need be."""
+    if workers == 1:
+        work(0, 1, folder, count, seconds, batch)
+        return
+    torch.multiprocessing.spawn(work, (workers, folder, count, seconds, batch), nprocs=workers)
