@@ -189,9 +189,8 @@ def _resolve(
     """defaults < file < --set < flags, validated."""
     from videoedit.config import build_config, parse_assignments, read_yaml, set_value
 
-    data: dict[str, Any] = read_yaml(file) if file else {}
-    if spec.import_config:
-        data = spec.load("import_config")(data)
+    read = spec.load("import_config") if spec.import_config else read_yaml
+    data: dict[str, Any] = read(file) if file else {}
     for key, value in [*parse_assignments(assignments), *flags]:
         set_value(data, key, value)
     config: RunConfig = build_config(spec.load("config"), data, base=file.parent if file else None)

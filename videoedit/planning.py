@@ -154,7 +154,7 @@ def describe(plan: Plan, folder: Path, device: str | None) -> str:
     return "\n".join(
         [
             f"frames   {plan.frames}",
-            f"size     {plan.size[0]}x{plan.size[1]} in the model, {plan.output_size[0]}x{plan.output_size[1]} written",
+            "size     {}x{} in the model, {}x{} written".format(*plan.size, *plan.output_size),
             f"folder   {folder} (nothing is written by --dry-run)",
             "stages",
             *rows,

@@ -38,7 +38,7 @@ class MethodSpec:
     - `config`: a pydantic model derived from `videoedit.config.RunConfig`;
     - `plan(config, info, estimate=False) -> videoedit.planning.Plan`: stages, sizes, estimates, from a
       `videoedit.video.VideoInfo`; loads no weights and writes nothing;
-    - `import_config(data) -> data`: optional; turns the method's official config format into ours;
+    - `import_config(path) -> dict`: optional; reads a config file, the method's official format too;
     - `edit(config, models, video, run) -> EditResult`: the method itself, on a `videoedit.types.Video`.
     """
 

@@ -195,7 +195,7 @@ def open_run(folder: Path, *, identity: dict[str, Any], record: dict[str, Any], 
             part.unlink()
         run = Run(folder, {**record, "identity": identity, "stages": {}, "notes": [], "status": "running"})
         if old:
-            run.record |= {"stages": old["stages"], "notes": old["notes"]}
+            run.record |= {kept: old[kept] for kept in ("stages", "notes", "metrics", "plots") if kept in old}
         run.save()
         yield run
     finally:

@@ -21,6 +21,7 @@ METHOD = MethodSpec(
     config="tuneavideo.config:TuneAVideoConfig",
     edit="tuneavideo.method:edit",
     plan="tuneavideo.plan:plan",
+    import_config="tuneavideo.official:import_config",
     flags=(
         Flag("--source-prompt", ("source_prompt",), "What the clip shows; the model is tuned on it."),
         Flag("--prompt", ("prompts",), "What the edit should show; repeat for several edits.", multiple=True),

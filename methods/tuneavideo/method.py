@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,7 +185,7 @@ class _Job:
                         callback=lambda step, loss: advance(note=f"loss {loss:.4f}"),
                     )
                 self.run.record["plots"]["loss"] = result.losses
-                self.run.record["plots"]["tune_seconds"] = result.seconds
+                self.run.record["tuning"] = {"seconds": result.seconds, "overhead": result.overhead}
                 save_adapter(adapter, self.unet, self.metadata())
         state.unlink(missing_ok=True)
 

@@ -3,9 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tuneavideo.config import TuneAVideoConfig
 
-from videoedit.config import annotated_yaml, build_config, dump_yaml, parse_assignments, parse_yaml, read_yaml, set_value
+from tuneavideo.config import TuneAVideoConfig
+from videoedit.config import (
+    annotated_yaml,
+    build_config,
+    dump_yaml,
+    parse_assignments,
+    parse_yaml,
+    read_yaml,
+    set_value,
+)
 from videoedit.errors import ConfigError
 
 

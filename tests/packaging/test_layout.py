@@ -8,7 +8,12 @@ import pytest
 import videoedit
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"videoedit": ROOT / "videoedit", "tuneavideo": ROOT / "methods/tuneavideo", "rerender": ROOT / "methods/rerender"}
+METHODS = ROOT / "methods"
+PACKAGES = {
+    "videoedit": ROOT / "videoedit",
+    "tuneavideo": METHODS / "tuneavideo",
+    "rerender": METHODS / "rerender",
+}
 
 
 def imported(path: Path) -> set[str]:

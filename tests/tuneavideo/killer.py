@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import torch
+
 from tuneavideo import method as _method  # noqa: F401 - imported before forking
 from tuneavideo.config import TuneAVideoConfig
-
 from videoedit import models as _models  # noqa: F401
 from videoedit.config import build_config
 from videoedit.pipeline import run_method

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tuneavideo.config import TuneAVideoConfig
 
+from tuneavideo.config import TuneAVideoConfig
 from videoedit.config import build_config
 from videoedit.errors import ConfigError, InputError, OutputError, ShapeError
 from videoedit.pipeline import plan_run, run_method
@@ -21,7 +21,7 @@ from videoedit.testing import moving_square
 from videoedit.video import probe, read_video, write_video
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config(tiny_folder: Path, square_clip: Path):
     def make(**changes) -> TuneAVideoConfig:
         data = {
@@ -153,11 +153,9 @@ def test_every_setting_changes_the_edit(config, change, tmp_path: Path, monkeypa
 
 
 @pytest.fixture(scope="session")
-def baseline(tiny_folder: Path, square_clip: Path, tmp_path_factory):
+def baseline(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("baseline") / "r"
-    data = {"clip": str(square_clip), "model": str(tiny_folder), "device": "cpu", "source_prompt": "a square",
-            "prompts": ["a red square"], "tune": {"steps": 3}, "invert": {"steps": 3}, "sample": {"steps": 3}}  # fmt: skip
-    run_method("tuneavideo", build_config(TuneAVideoConfig, data), folder)
+    run_method("tuneavideo", config(), folder)
     return read_video(folder / "1-a-red-square.mp4").frames, load_file(folder / "inverted.safetensors")["latents"]
 
 
