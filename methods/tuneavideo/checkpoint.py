@@ -8,12 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from videoedit.errors import WeightsError
+from videoedit.run import atomic_path
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from diffusers import UNet2DConditionModel
+
+    from tuneavideo.video_unet import VideoUNet
+
+ADAPTER_FORMAT = "videoedit.tuneavideo.adapter/1"
+BASE_SAMPLE = "base_sample"  # the tensor in an adapter file that tells which UNet it belongs to
+BINDING_OPTIONS = ("attention", "group_norm", "temporal_mask", "lora_rank")
 
 WEIGHT_FILES = (
     "diffusion_pytorch_model.safetensors",
@@ -31,6 +42,18 @@ TEMPORAL_NAMES = (
     "attn_temp.to_out.0.bias",
 )
 
+DAMAGED = (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
+
+
+def damaged(path: Path, error: Exception) -> WeightsError:
+    """The one line for a file that no reader understands."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if path.suffix == ".safetensors" and start[:2] in (b"PK", b"\x80\x02"):
+        return WeightsError(f"{path} is a pickle file named .safetensors; expected a safetensors file")
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    return WeightsError(f"{path} is damaged or no weight file ({reason}); copy or download it again")
+
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The ``config.json`` of a model folder."""
@@ -47,9 +70,6 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of a pickle read with ``weights_only`` (runs no code)."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -139,3 +159,65 @@ def to_2d(value: Any) -> Any:
     if isinstance(value, list):
         return [to_2d(item) for item in value]
     return value.replace("Block3D", "Block2D") if isinstance(value, str) else value
+
+
+def save_adapter(path: str | Path, video_unet: VideoUNet, metadata: Mapping[str, Any]) -> None:
+    """Write what tuning changed, and nothing of the image model, as safetensors with JSON metadata; atomic.
+
+    The tensors are `VideoUNet.named_adapter_tensors` in float32. `metadata` may hold anything JSON can: the base
+    model's name and fingerprint, frames, rate, size, prompt, seed, versions; format and options are added.
+    """
+    tensors = {name: tensor.float().cpu().contiguous() for name, tensor in video_unet.named_adapter_tensors()}
+    header = {**metadata, "format": ADAPTER_FORMAT, "options": video_unet.options}
+    with atomic_path(Path(path)) as temporary:
+        text = {name: json.dumps(value, sort_keys=True, default=str) for name, value in header.items()}
+        save_file(tensors | {BASE_SAMPLE: video_unet.base_sample()}, temporary, metadata=text)
+
+
+def load_adapter(path: str | Path, video_unet: VideoUNet) -> dict[str, Any]:
+    """Load `save_adapter`'s file into a network made alike, and return its metadata.
+
+    `WeightsError` if it was made with other options or on another image model. An adapter of the official
+    benchmark code (``.pth``, LOVEU-TGVE) has no metadata and is taken as it is.
+    """
+    path = Path(path)
+    tensors = read_tensors(path)
+    metadata: dict[str, Any] = {}
+    if path.suffix == ".safetensors":
+        metadata = read_metadata(path)
+        check_options(path, metadata["options"], video_unet.options)
+        check_base(path, tensors.pop(BASE_SAMPLE, None), video_unet)
+    video_unet.load_tensors({name.removeprefix("module."): tensor for name, tensor in tensors.items()})
+    return metadata
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """The metadata of an adapter; `WeightsError` if the file is none."""
+    path = Path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
+    except DAMAGED:
+        header = {}
+    if header.get("format") != ADAPTER_FORMAT or not isinstance(header.get("options"), dict):
+        raise WeightsError(f"{path} is no Tune-A-Video adapter; expected the adapter.safetensors of an earlier run")
+    return header
+
+
+def check_options(path: Path, made: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """`WeightsError` unless the network that an adapter was made for has the same parts."""
+    for name in BINDING_OPTIONS:
+        if made.get(name) != wanted[name]:
+            raise WeightsError(
+                f"{path} was tuned with {name}: {made.get(name)}, but this network has {name}: {wanted[name]}; "
+                f"set network.{name}={made.get(name)}"
+            )
+
+
+def check_base(path: Path, sample: Tensor | None, video_unet: VideoUNet) -> None:
+    """`WeightsError` unless the adapter was made on this image model, in any precision."""
+    own = video_unet.base_sample()
+    rounding = 2 * max(torch.finfo(own.dtype).eps, torch.finfo(video_unet.dtype).eps)
+    same = sample is not None and sample.shape == own.shape
+    if sample is None or not same or not torch.allclose(sample.float(), own.float(), rtol=rounding, atol=1e-6):
+        raise WeightsError(f"{path} was tuned on another image model; choose the model it was made with")

@@ -229,10 +229,21 @@ class VideoUNet(nn.Module):
             self._values[name] = parameter.detach().clone()
 
     def named_adapter_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """(official name, tensor) of what differs from the UNet: the added modules, and what was tuned or loaded."""
+        """(official name, tensor) of what differs from the UNet: the added modules, what was tuned or loaded."""
         for name, parameter in self.unet.named_parameters():
             if name not in self._requires_grad or name in self._values:
                 yield name, parameter.detach()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the UNet's weights and activations."""
+        return self.unet.dtype
+
+    def base_sample(self) -> Tensor:
+        """A few of the image UNet's own values, float16 ``[n]``: tells UNets apart."""
+        parameters: dict[str, Tensor] = dict(self.unet.named_parameters())
+        own = [self._values.get(name, parameters[name]) for name in self._requires_grad]
+        return torch.cat([value.detach().flatten()[:4].half().cpu() for value in own])
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Set parameters by official name; `WeightsError` for a name or shape that this network does not have."""
@@ -274,10 +285,10 @@ class VideoUNet(nn.Module):
             if processor is not self._processor:
                 raise MethodError(
                     f"the self-attention processor at {name}.attn1 was replaced by {type(processor).__name__} "
-                    "(set_attention_slice, fuse_qkv_projections and detach() do that): make a new VideoUNet afterwards"
+                    "(set_attention_slice, fuse_qkv_projections and detach() do that); make a new VideoUNet"
                 )
             if not isinstance(block._modules.get("attn_temp"), TemporalAttention):
-                raise MethodError(f"the temporal attention at {name} was taken off: make a new VideoUNet")
+                raise MethodError(f"the temporal attention at {name} was taken off; make a new VideoUNet")
 
     def forward(self, latents: Tensor, t: int | Tensor, prompt_embeds: Tensor) -> Tensor:
         """Predict the noise (or velocity) of ``latents [B, F, C, h, w]``.

@@ -1,0 +1,169 @@
+"""Reading files of the official Tune-A-Video code (showlab/Tune-A-Video): YAML configs and inverted latents.
+
+Its ``unet/`` folders are read by `VideoUNet.from_pretrained`, the adapters of its LOVEU-TGVE benchmark by
+`tuneavideo.checkpoint.load_adapter`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videoedit.config import read_yaml, set_value
+from videoedit.errors import ConfigError, WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FIELDS = {  # official key -> ours
+    "pretrained_model_path": "model",
+    "seed": "seed",
+    "learning_rate": "tune.learning_rate",
+    "max_train_steps": "tune.steps",
+    "trainable_modules": "tune.trainable",
+    "mixed_precision": "tune.precision",
+    "gradient_checkpointing": "tune.gradient_checkpointing",
+    "adam_weight_decay": "tune.weight_decay",
+    "max_grad_norm": "tune.max_grad_norm",
+    "train_data.video_path": "clip",
+    "train_data.prompt": "source_prompt",
+    "train_data.n_sample_frames": "video.num_frames",
+    "train_data.sample_start_idx": "video.start",
+    "train_data.sample_frame_rate": "video.stride",
+    "validation_data.prompts": "prompts",
+    "validation_data.num_inference_steps": "sample.steps",
+    "validation_data.guidance_scale": "sample.guidance_scale",
+    "validation_data.num_inv_steps": "invert.steps",
+}
+ONLY = {  # official key -> the one value that this implementation has
+    "train_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "lr_scheduler": "constant",
+    "lr_warmup_steps": 0,
+    "scale_lr": False,
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.999,
+    "adam_epsilon": 1e-8,
+    "resume_from_checkpoint": None,
+    "validation_data.use_inv_latent": True,
+}
+WITHOUT_EFFECT = (  # output is named on the command line, runs resume by themselves, attention is always fused
+    "output_dir",
+    "checkpointing_steps",
+    "validation_steps",
+    "use_8bit_adam",
+    "enable_xformers_memory_efficient_attention",
+)
+SIZES = ("train_data.width", "train_data.height", "validation_data.width", "validation_data.height")
+KEYS = (*FIELDS, *ONLY, *WITHOUT_EFFECT, *SIZES, "validation_data.video_length")
+TRAINABLE_MODULES = ("attn1.to_q", "attn2.to_q", "attn_temp")
+PRECISIONS = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
+
+
+def is_official(data: dict[str, Any]) -> bool:
+    """Whether a parsed YAML file is a config of the official code."""
+    return "pretrained_model_path" in data and "train_data" in data
+
+
+def read_official_yaml(path: str | Path) -> dict[str, Any]:
+    """An official config as nested settings of `TuneAVideoConfig`, with what the official code does by default.
+
+    That is the random initial bias of the temporal layers, and no training of the lower blocks when
+    ``gradient_checkpointing`` is on. `ConfigError` for an unknown key, naming the nearest, and for a value that has
+    no counterpart here. Paths that exist near the file are made absolute.
+    """
+    path = Path(path)
+    given = flatten(read_yaml(path))
+    for key, value in given.items():
+        check_key(path, key, value)
+    settings: dict[str, Any] = {"network": {"init": "official", "group_norm": "clip"}}
+    for key, value in given.items():
+        if key in FIELDS and value is not None:
+            set_value(settings, FIELDS[key], translate(path, key, value))
+    if size := official_size(path, given):
+        set_value(settings, "video.size", size)
+    if given.get("gradient_checkpointing"):
+        set_value(settings, "tune.train_blocks", "official")
+    return settings
+
+
+def import_config(path: Path) -> dict[str, Any]:
+    """A YAML file as nested settings: ours as it is, an official one translated."""
+    data = read_yaml(path)
+    return read_official_yaml(path) if is_official(data) else data
+
+
+def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def check_key(path: Path, key: str, value: Any) -> None:
+    """`ConfigError` for a key that the official code does not know, or a value that has no counterpart here."""
+    if key not in KEYS:
+        close = difflib.get_close_matches(key, KEYS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"{path}: unknown key {key!r} for a Tune-A-Video config{hint}")
+    if key in ONLY and value != ONLY[key]:
+        raise ConfigError(f"{path}: {key} is {value!r}, but only {ONLY[key]!r} is supported")
+
+
+def translate(path: Path, key: str, value: Any) -> Any:
+    """An official value in our terms."""
+    if key == "mixed_precision":
+        if value not in PRECISIONS:
+            raise ConfigError(f"{path}: mixed_precision is {value!r}; it must be one of {', '.join(PRECISIONS)}")
+        return PRECISIONS[value]
+    if key in ("train_data.video_path", "pretrained_model_path"):
+        return near(path, str(value))
+    if key == "trainable_modules" and tuple(value) == TRAINABLE_MODULES:
+        return "iccv"
+    return value
+
+
+def near(path: Path, name: str) -> str:
+    """`name` as an absolute path if it exists beside the config or in a folder above."""
+    for folder in path.resolve().parents:
+        if (folder / name).exists():
+            return str(folder / name)
+    return name
+
+
+def official_size(path: Path, given: dict[str, Any]) -> list[int] | None:
+    """(width, height), if given; `ConfigError` if training and validation differ in size or length."""
+    for ours, theirs in (("width", "width"), ("height", "height"), ("n_sample_frames", "video_length")):
+        trained, shown = given.get(f"train_data.{ours}"), given.get(f"validation_data.{theirs}")
+        if trained is not None and shown is not None and trained != shown:
+            raise ConfigError(
+                f"{path}: train_data.{ours} is {trained} but validation_data.{theirs} is {shown}; they must agree"
+            )
+    size = [given.get("train_data.width"), given.get("train_data.height")]
+    return None if None in size else size  # type: ignore[return-value]
+
+
+def load_inv_latents(path: str | Path) -> Tensor:
+    """An inverted latent ``[1, F, C, h, w]``, float32, from an official ``inv_latents/*.pt`` or a file of ours."""
+    import torch
+    from torch import Tensor
+
+    from tuneavideo.checkpoint import DAMAGED, damaged, read_tensors
+
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path} does not exist; expected an inverted latent (.pt or .safetensors)")
+    if path.suffix == ".safetensors":
+        latents = read_tensors(path).get("latents")
+        frames_axis = 1
+    else:
+        try:
+            latents = torch.load(path, map_location="cpu", weights_only=True)
+        except DAMAGED as error:
+            raise damaged(path, error) from None
+        frames_axis = 2
+    if not isinstance(latents, Tensor) or latents.ndim != 5 or len(latents) != 1:
+        raise WeightsError(f"{path} holds no inverted latent; expected a tensor [1, C, F, h, w]")
+    return latents.transpose(1, frames_axis).float().contiguous()
