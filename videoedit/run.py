@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import platform
+import re
 import resource
 import shutil
 import time
@@ -54,6 +55,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise explain_os_error(error, path) from error
+    except Exception as error:
+        if code := re.search(r"\(os error (\d+)\)", str(error)):  # safetensors' own kind of OSError
+            raise explain_os_error(OSError(int(code[1]), os.strerror(int(code[1]))), path) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -170,8 +170,9 @@ def save_adapter(path: str | Path, video_unet: VideoUNet, metadata: Mapping[str,
     tensors = {name: tensor.float().cpu().contiguous() for name, tensor in video_unet.named_adapter_tensors()}
     header = {**metadata, "format": ADAPTER_FORMAT, "options": video_unet.options}
     with atomic_path(Path(path)) as temporary:
-        text = {name: json.dumps(value, sort_keys=True, default=str) for name, value in header.items()}
-        save_file(tensors | {BASE_SAMPLE: video_unet.base_sample()}, temporary, metadata=text)
+        text = json.dumps(header, sort_keys=True, default=str)
+        # one key: safetensors writes several in random order, and equal adapters shall have equal bytes
+        save_file(tensors | {BASE_SAMPLE: video_unet.base_sample()}, temporary, metadata={"videoedit": text})
 
 
 def load_adapter(path: str | Path, video_unet: VideoUNet) -> dict[str, Any]:
@@ -196,7 +197,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         with safe_open(path, framework="pt") as file:
-            header = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
+            header = json.loads((file.metadata() or {}).get("videoedit", "{}"))
     except DAMAGED:
         header = {}
     if header.get("format") != ADAPTER_FORMAT or not isinstance(header.get("options"), dict):

@@ -51,7 +51,7 @@ class TuneConfig(Section):
     prompt_dropout: float = Field(default=0.0, ge=0, le=1)
     """Share of the steps on the empty prompt."""
     smoothness_weight: float = Field(default=0.0, ge=0)
-    """Weight of the second difference over frames of the predicted clean latent."""
+    """Weight of the second difference over frames of the prediction's error: errors must not flicker."""
     checkpoint_every: int = Field(default=50, ge=1)
     """Steps between resumable states on disk."""
 

@@ -185,7 +185,11 @@ class _Job:
                         callback=lambda step, loss: advance(note=f"loss {loss:.4f}"),
                     )
                 self.run.record["plots"]["loss"] = result.losses
-                self.run.record["tuning"] = {"seconds": result.seconds, "overhead": result.overhead}
+                self.run.record["tuning"] = {
+                    "seconds": result.seconds,
+                    "overhead": result.overhead,
+                    "resumed_from": result.resumed_from,
+                }
                 save_adapter(adapter, self.unet, self.metadata())
         state.unlink(missing_ok=True)
 

@@ -82,17 +82,28 @@ def test_atomic_path_leaves_nothing_half_written(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_no_space_is_one_clear_error(tmp_path: Path):
+@pytest.mark.parametrize(
+    "write",
+    [
+        "write_text(target, 'x' * 5000)",
+        "import torch; from safetensors.torch import save_file\n"
+        "    with atomic_path(target) as path: save_file({'a': torch.zeros(5000)}, path)",
+    ],
+    ids=["text", "tensors"],
+)
+def test_no_space_is_one_clear_error(write, tmp_path: Path):
     """A file size limit gives EFBIG where a full disk gives ENOSPC; both are told alike."""
     script = (
-        "import resource, sys; from pathlib import Path; from videoedit.run import write_text\n"
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from videoedit.run import atomic_path, write_text\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, (1000, {resource.RLIM_INFINITY}))\n"
-        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "try: write_text(Path(sys.argv[1]), 'x' * 5000)\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "target = Path(sys.argv[1])\n"
+        f"try:\n    {write}\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "a.txt")], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, str(tmp_path / "a.out")], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("OutputError no space left to write")
     assert list(tmp_path.iterdir()) == []
