@@ -505,8 +505,10 @@ def _encode(
 
 def _add_video(output: Any, shape: tuple[int, ...], rate: Fraction) -> Any:
     height, width = shape[:2]
-    # Threads are fixed, as x264's choices depend on their number.
-    stream = output.add_stream("libx264", rate=rate, options={"crf": "16", "preset": "medium"})
+    # Same bytes every time: x264's choices depend on the number of threads, and its AVX-512 code for macroblock
+    # trees reads memory that it did not write (two runs differ), which cpu-independent avoids.
+    options = {"crf": "16", "preset": "medium", "x264-params": "cpu-independent=1"}
+    stream = output.add_stream("libx264", rate=rate, options=options)
     context = stream.codec_context
     context.width, context.height = width + width % 2, height + height % 2
     context.pix_fmt, context.time_base = "yuv420p", 1 / rate
