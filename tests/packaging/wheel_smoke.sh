@@ -7,9 +7,8 @@ trap 'rm -rf "$work"' EXIT
 "${PYTHON:-python3}" -m venv "$work/venv"
 "$work/venv/bin/pip" wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$work/dist" "$root"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check --constraint "$root/constraints.txt" "$work"/dist/*.whl
-cp -r "$root/configs/smoke" "$work/smoke"
 cd "$work"
-for config in smoke/*.yaml; do
+for config in "$root"/configs/smoke/*.yaml; do
   method=$(sed -n '1s/^# method: //p' "$config")
   echo "smoke: $config ($method)"
   "$work/venv/bin/videoedit" run "$method" --config "$config" --out "out-$(basename "$config" .yaml)"
