@@ -44,9 +44,15 @@ class Schedule:
         steps = num_inference_steps
         if not isinstance(steps, Integral) or not 1 <= steps <= total:
             raise ConfigError(f"num_inference_steps is {steps!r}; expected a whole number from 1 to {total}")
-        ddim.set_timesteps(steps)
+        try:
+            ddim.set_timesteps(steps)
+        except ValueError as error:
+            raise ConfigError(
+                f"the scheduler's timestep_spacing is {config.timestep_spacing!r}: {error}"
+            ) from error
         schedule = cls(
-            timesteps=tuple(ddim.timesteps.tolist()),
+            # "trailing" rounds to one timestep too many, -1, for some numbers of steps (61, 103, …)
+            timesteps=tuple(t for t in ddim.timesteps.tolist() if t >= 0),
             stride=total // steps,
             alphas=tuple(ddim.alphas_cumprod.double().tolist()),
             final_alpha=float(ddim.final_alpha_cumprod),
@@ -97,7 +103,10 @@ def as_ddim(scheduler: Any) -> DDIMScheduler:
             f"the scheduler's prediction_type is {prediction!r}; DDIM needs {', '.join(get_args(PredictionType))}"
         )
     known = inspect.signature(DDIMScheduler.__init__).parameters
-    return DDIMScheduler(**{**_other_defaults(name), **{k: v for k, v in config.items() if k in known}})
+    try:
+        return DDIMScheduler(**{**_other_defaults(name), **{k: v for k, v in config.items() if k in known}})
+    except NotImplementedError as error:
+        raise ConfigError(f"the scheduler's beta_schedule is {config.get('beta_schedule')!r}: {error}") from error
 
 
 def _class_name(scheduler: Any, config: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from huggingface_hub import scan_cache_dir, snapshot_download
 from huggingface_hub.errors import CacheNotFound, HfHubHTTPError
 from safetensors import SafetensorError
@@ -246,6 +246,8 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
 
 def _from_file(path: Path, dtype: torch.dtype, allow_pickle: bool) -> dict[str, Any]:
     """A checkpoint in the original layout; its configs come from a folder beside it, or from the hub."""
+    from diffusers import StableDiffusionPipeline  # half a second that other sources need not pay
+
     _check_file(path, allow_pickle)
     configs = _config_folder(path)
     options: dict[str, Any] = {"config": str(configs), "local_files_only": True} if configs else {}

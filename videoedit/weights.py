@@ -47,10 +47,11 @@ def tensor_names(path: Path) -> list[str]:
     """Names in a safetensors file, after checking that the file is whole; reads the header only."""
     if not path.is_file():
         raise WeightsError(f"there is no file {path}")
-    start = path.open("rb").read(64)
-    if start.startswith(b"version https://git-lfs"):
-        raise WeightsError(f"{path} is a Git LFS pointer, not the weights; fetch them with `git lfs pull`")
     try:
+        with path.open("rb") as stream:
+            start = stream.read(64)
+        if start.startswith(b"version https://git-lfs"):
+            raise WeightsError(f"{path} is a Git LFS pointer, not the weights; fetch them with `git lfs pull`")
         with safe_open(path, framework="pt") as file:
             return list(file.keys())
     except (SafetensorError, OSError, ValueError) as error:

@@ -118,6 +118,8 @@ def test_what_cannot_be_sampled_is_refused_in_one_line():
         (SD, 1001, "from 1 to 1000"),
         (SD, 2.0, "whole number"),
         (SD, 1000, "start at timestep 1000"),
+        (SD | {"beta_schedule": "cubic"}, 10, "beta_schedule is 'cubic'"),
+        (SD | {"timestep_spacing": "random"}, 10, "timestep_spacing is 'random'"),
         (SD | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}, 10, "pure noise"),
     ]:
         with pytest.raises(ConfigError, match=said) as raised:
@@ -135,6 +137,16 @@ def test_zero_terminal_snr_works_with_v_prediction():
     assert schedule.alpha_bar(999) == 0.0
     sample, v = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(4))
     assert torch.isfinite(ddim_step(schedule, sample, v, 999)).all()
+
+
+@pytest.mark.parametrize("steps", [1, 7, 61, 103, 999])
+def test_there_are_as_many_steps_as_asked_for(steps):
+    """diffusers' "trailing" makes 62 of 61, the last one at timestep -1."""
+    for spacing in ("leading", "trailing", "linspace"):
+        timesteps = Schedule.from_scheduler(SD | {"timestep_spacing": spacing}, steps).timesteps
+        assert (
+            len(timesteps) == steps and min(timesteps) >= 0 and sorted(timesteps, reverse=True) == list(timesteps)
+        )
 
 
 def test_as_ddim_never_hands_back_the_callers_object():
