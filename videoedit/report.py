@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from videoedit.errors import InputError
-from videoedit.metrics import describe
+from videoedit.metrics import METRICS, describe
 from videoedit.run import write_text
 
 EMBED_LIMIT = 30 * 2**20  # bytes of video inside one page
@@ -221,7 +221,7 @@ def _data_uri(kind: str, data: bytes) -> str:
 
 
 def _groups(videos: Sequence[_Shown]) -> list[list[_Shown]]:
-    """Source, then each edit with its ground truth beside it, then the rest."""
+    """Source, then each edit with its ground truth beside it, then the rest; where there are many, in pairs."""
     sources = [video for video in videos if video.role == "source"]
     edits = [video for video in videos if video.role == "edit"]
     others = [video for video in videos if video.role not in ("source", "edit")]
@@ -230,6 +230,8 @@ def _groups(videos: Sequence[_Shown]) -> list[list[_Shown]]:
         mates = [v for v in others if v.role == "truth" and edit.prompt and v.prompt == edit.prompt]
         others = [v for v in others if v not in mates[:1]]
         groups.append([edit, *mates[:1]])
+    if len(videos) > 4 and len(sources) == 1 and others and others[0].role == "reconstruction":
+        groups[0].append(others.pop(0))
     return groups + [[video] for video in others]
 
 
@@ -268,7 +270,7 @@ def _page(record: Mapping[str, Any], videos: Sequence[_Shown]) -> dict[str, Any]
     rate = next((video.fps for video in videos if video.fps), 0.0) or 8.0
     facts = [
         f"{given['frames']} frames" if given.get("frames") else "",
-        f"{_number(_rate(given['fps']))} frames per second" if given.get("fps") else "",
+        f"{_rate(given['fps'])} frames per second" if given.get("fps") else "",
         f"{_size(given['size'])} pixels" if given.get("size") else "",
         "with sound" if given.get("audio") else "",
         f"model {model.get('name') if isinstance(model, Mapping) else model}" if model else "",
@@ -291,20 +293,28 @@ def _metrics(record: Mapping[str, Any], videos: Sequence[_Shown]) -> dict[str, A
     given = {str(k): v for k, v in (record.get("metrics") or {}).items() if isinstance(v, Mapping) and v}
     order = [key for video in videos for key in (video.label, video.prompt) if key in given]
     columns = list(dict.fromkeys([*order, *given]))
-    names = list(dict.fromkeys(name for column in columns for name in given[column]))
+    figures = {column: {_canonical(name): value for name, value in given[column].items()} for column in columns}
+    names = set().union(*figures.values()) if figures else set()
+    catalogue = list(METRICS)
     rows = []
-    for name in names:
+    for name in sorted(names, key=lambda n: (catalogue.index(n) if n in catalogue else len(catalogue), n)):
         metric = describe(name)
         unit = f" {metric.unit}" if metric and metric.unit else ""
-        cells = [_number(given[column].get(name)) for column in columns]
+        cells = [_number(figures[column].get(name)) for column in columns]
         rows.append({
-            "id": metric.id if metric else name,
+            "id": name,
             "title": metric.title if metric else name.split("@")[0].replace("_", " ").capitalize(),
             "better": BETTER[metric.better] if metric else "",
             "meaning": metric.meaning if metric else "",
             "cells": [cell + unit if cell not in ("", "–", "∞") else cell for cell in cells],
         })  # fmt: skip
-    return {"columns": columns, "rows": rows}
+    return {"columns": [ROLES.get(column, column) for column in columns], "rows": rows}
+
+
+def _canonical(name: str) -> str:
+    """The versioned name of a measure of the catalogue; other names unchanged."""
+    metric = describe(name)
+    return metric.id if metric else name
 
 
 def _number(value: Any) -> str:
@@ -315,15 +325,19 @@ def _number(value: Any) -> str:
         return str(value)
     if not math.isfinite(value):
         return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"
-    text = str(value) if isinstance(value, int) else f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
+    if isinstance(value, int):
+        text = str(value)
+    else:
+        text = f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}" if abs(value) < 1000 else f"{value:.0f}"
+        text = f"{value:.3g}" if value and abs(value) < 0.01 else text
     return text.replace("-", "−", 1) if value < 0 else text
 
 
-def _rate(fps: Any) -> float:
+def _rate(fps: Any) -> str:
     try:
-        return float(Fraction(str(fps)))
+        return f"{float(Fraction(str(fps))):.5g}"
     except (ValueError, ZeroDivisionError):
-        return math.nan
+        return str(fps)
 
 
 def _size(size: Any) -> str:
@@ -446,7 +460,7 @@ def _plot(name: str, values: Sequence[float]) -> dict[str, Any]:
         "title": "Loss while tuning" if name == "loss" else title,
         "raw": _path((x(i), y(v)) for i, v in enumerate(data)),
         "smooth": _path((x(i), y(v)) for i, v in enumerate(smooth)) if window > 1 else "",
-        "y_ticks": [{"at": y(tick), "text": _number(tick)} for tick in ticks],
+        "y_ticks": [{"at": y(tick), "text": f"{tick:g}"} for tick in ticks],
         "x_ticks": [{"at": x(i), "text": str(i + 1)} for i in sorted({0, (len(data) - 1) // 2, len(data) - 1})],
         "alt": f"{title} over {len(data)} steps, from {first} to {last}",
         "caption": f"{len(data)} steps" + (f"; the bold line averages {window} of them." if window > 1 else "."),
