@@ -74,11 +74,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise WeightsError(
-            f"{path} is damaged or not a weight file ({reason}); copy or download it again"
-        ) from None
+    except FileNotFoundError:
+        raise WeightsError(f"{path} does not exist; expected a weight file") from None
+    except DAMAGED as error:
+        raise damaged(path, error) from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} is not a table of tensors; expected the weights of a UNet")
     return state
@@ -168,7 +167,8 @@ def save_adapter(path: str | Path, video_unet: VideoUNet, metadata: Mapping[str,
     model's name and fingerprint, frames, rate, size, prompt, seed, versions; format and options are added.
     """
     tensors = {name: tensor.float().cpu().contiguous() for name, tensor in video_unet.named_adapter_tensors()}
-    header = {**metadata, "format": ADAPTER_FORMAT, "options": video_unet.options}
+    dtype = str(video_unet.dtype).removeprefix("torch.")
+    header = {**metadata, "format": ADAPTER_FORMAT, "options": video_unet.options, "dtype": dtype}
     with atomic_path(Path(path)) as temporary:
         text = json.dumps(header, sort_keys=True, default=str)
         # one key: safetensors writes several in random order, and equal adapters shall have equal bytes
@@ -187,7 +187,7 @@ def load_adapter(path: str | Path, video_unet: VideoUNet) -> dict[str, Any]:
     if path.suffix == ".safetensors":
         metadata = read_metadata(path)
         check_options(path, metadata["options"], video_unet.options)
-        check_base(path, tensors.pop(BASE_SAMPLE, None), video_unet)
+        check_base(path, tensors.pop(BASE_SAMPLE, None), getattr(torch, metadata["dtype"]), video_unet)
     video_unet.load_tensors({name.removeprefix("module."): tensor for name, tensor in tensors.items()})
     return metadata
 
@@ -200,7 +200,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
             header = json.loads((file.metadata() or {}).get("videoedit", "{}"))
     except DAMAGED:
         header = {}
-    if header.get("format") != ADAPTER_FORMAT or not isinstance(header.get("options"), dict):
+    if header.get("format") != ADAPTER_FORMAT or not {"options", "dtype"} <= header.keys():
         raise WeightsError(f"{path} is no Tune-A-Video adapter; expected the adapter.safetensors of an earlier run")
     return header
 
@@ -215,10 +215,9 @@ def check_options(path: Path, made: Mapping[str, Any], wanted: Mapping[str, Any]
             )
 
 
-def check_base(path: Path, sample: Tensor | None, video_unet: VideoUNet) -> None:
-    """`WeightsError` unless the adapter was made on this image model, in any precision."""
+def check_base(path: Path, sample: Tensor | None, dtype: torch.dtype, video_unet: VideoUNet) -> None:
+    """`WeightsError` unless the adapter was made on this image model, in `dtype` then and any precision now."""
     own = video_unet.base_sample()
-    rounding = 2 * max(torch.finfo(own.dtype).eps, torch.finfo(video_unet.dtype).eps)
-    same = sample is not None and sample.shape == own.shape
-    if sample is None or not same or not torch.allclose(sample.float(), own.float(), rtol=rounding, atol=1e-6):
+    close = {"rtol": max(torch.finfo(x).eps for x in (own.dtype, dtype, video_unet.dtype)), "atol": 1e-6}
+    if sample is None or sample.shape != own.shape or not torch.allclose(sample.float(), own.float(), **close):
         raise WeightsError(f"{path} was tuned on another image model; choose the model it was made with")

@@ -96,6 +96,7 @@ class VideoUNet(nn.Module):
         self._values: dict[str, Tensor] = {}  # the UNet's own values of parameters that were selected or loaded
         self._requires_grad = {name: p.requires_grad for name, p in self.unet.named_parameters()}
         self._processors = dict(self.unet.attn_processors)
+        self._training: bool = self.unet.training
         self._checkpointing: bool = self.unet.is_gradient_checkpointing
         try:
             self._install(generator)
@@ -133,7 +134,7 @@ class VideoUNet(nn.Module):
             block.attn_temp = temporal.to(like)
             self._hooks.append(block.register_forward_hook(self._apply_temporal))
         if self.options["lora_rank"] > 0:
-            for layer in self._query_projections():
+            for layer in self._query_projections().values():
                 layer.lora = QueryLoRA(layer, self.options["lora_rank"], generator).to(like)
                 self._hooks.append(layer.register_forward_hook(self._apply_lora))
         if self.options["group_norm"] == "clip":
@@ -149,8 +150,11 @@ class VideoUNet(nn.Module):
         for name, norm in self._norms.items():
             self.unet.set_submodule(name, ClipGroupNorm(norm, self._state))
 
-    def _query_projections(self) -> list[nn.Linear]:
-        return [layer for b in self._blocks.values() for layer in (b.attn1.to_q, b.attn2.to_q)]
+    def _query_projections(self) -> dict[str, Any]:
+        sites = [
+            (f"{name}.{kind}", getattr(b, kind)) for name, b in self._blocks.items() for kind in ("attn1", "attn2")
+        ]
+        return {f"{name}.to_q": attn.to_q for name, attn in sites}
 
     def _apply_temporal(self, block: Any, args: Any, output: Tensor) -> Tensor:
         causal = self.options["temporal_mask"] == "causal"
@@ -169,7 +173,7 @@ class VideoUNet(nn.Module):
         for block in self._blocks.values():
             for name in ("norm_temp", "attn_temp"):
                 block._modules.pop(name, None)
-        for layer in self._query_projections():
+        for layer in self._query_projections().values():
             layer._modules.pop("lora", None)
         unet.set_attn_processor(dict(self._processors))
         parameters = dict(unet.named_parameters())
@@ -179,6 +183,7 @@ class VideoUNet(nn.Module):
         for name, requires_grad in self._requires_grad.items():
             parameters[name].requires_grad_(requires_grad)
             parameters[name].grad = None
+        unet.train(self._training)
         if not self._checkpointing:
             unet.disable_gradient_checkpointing()
         return unet
@@ -212,6 +217,7 @@ class VideoUNet(nn.Module):
             if not any(name.endswith(suffix) for name in chosen):
                 raise ConfigError(f"trainable names {suffix!r}, but no module of this UNet ends so")
         selected = {}
+        self._merged = False
         for name, parameter in self.unet.named_parameters():
             inside = any(name.startswith(f"{module}.") for module in chosen)
             frozen = blocks == "official" and name.startswith("down_blocks.")
@@ -222,7 +228,7 @@ class VideoUNet(nn.Module):
         return iter(selected.items())
 
     def _has_lora(self, name: str) -> bool:
-        return self.options["lora_rank"] > 0 and name.endswith("to_q.weight") and "attn_temp" not in name
+        return self.options["lora_rank"] > 0 and name.endswith(("attn1.to_q.weight", "attn2.to_q.weight"))
 
     def _keep_value(self, name: str, parameter: Tensor) -> None:
         if name in self._requires_grad and name not in self._values:
@@ -254,20 +260,20 @@ class VideoUNet(nn.Module):
             if parameters[name].shape != tensor.shape:
                 expected = list(parameters[name].shape)
                 raise WeightsError(f"{name} has shape {list(tensor.shape)}, this network expects {expected}")
+        self._merged = False
         with torch.no_grad():
             for name, tensor in tensors.items():
                 self._keep_value(name, parameters[name])
                 parameters[name].copy_(tensor)
 
+    @torch.no_grad()
     def merge_lora(self) -> None:
         """Fold the low-rank changes into the query projections: the same output with less work."""
-        for block_name, block in self._blocks.items():
-            for attn in ("attn1", "attn2"):
-                layer = getattr(block, attn).to_q
-                if hasattr(layer, "lora") and not self._merged:
-                    self._keep_value(f"{block_name}.{attn}.to_q.weight", layer.weight)
-                    with torch.no_grad():
-                        layer.weight += layer.lora.delta()
+        for name, layer in self._query_projections().items():
+            if hasattr(layer, "lora"):
+                self._keep_value(f"{name}.weight", layer.weight)
+                layer.weight += layer.lora.delta()
+                nn.init.zeros_(layer.lora.up.weight)
         self._merged = True
 
     def enable_gradient_checkpointing(self) -> None:
