@@ -141,12 +141,10 @@ class _Job:
         return load_file(self.run.path("inverted.safetensors"), device=str(self.models.device))["latents"]
 
     def denoiser(self, prompt: str, guidance_scale: float = 1.0) -> Callable[[Tensor, int], Tensor]:
-        """The tuned network under a prompt; latents stay float32 outside it."""
-
-        def predict(latents: Tensor, t: int, embeds: Tensor) -> Tensor:
-            return self.tuned_unet(latents.to(self.models.dtype), t, embeds).float()
-
-        return guided(predict, self.embeds[prompt], self.embeds[self.config.negative_prompt], guidance_scale)
+        """The tuned network under a prompt."""
+        return guided(
+            self.tuned_unet, self.embeds[prompt], self.embeds[self.config.negative_prompt], guidance_scale
+        )
 
     def edit_path(self, number: int) -> Path:
         """Where the edit by prompt `number` (from 1) goes: ``2-a-purple-elephant.mp4``."""
@@ -277,7 +275,7 @@ class _Job:
             return ddim_sample(denoise, self.inverted, self.models.scheduler, steps, callback=lambda _: advance())
 
     def _decode(self, latents: Tensor) -> np.ndarray:
-        return codec.pixels_to_frames(codec.decode(self.models.vae, latents.to(self.models.dtype)))
+        return codec.pixels_to_frames(codec.decode(self.models.vae, latents))
 
     def write(self, path: Path, frames: np.ndarray | None) -> None:
         """Write frames at the output size with the source's rate and sound."""

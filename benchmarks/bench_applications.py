@@ -1,0 +1,89 @@
+"""The paper's four applications on the rendered clips with the embedded model: figures and a contact sheet.
+
+For each bundled clip: one tuning and four edits (subject, background, attribute, style), and the same edits
+without tuning: the image model on each frame alone, from the same inverted noise. The ground truth of every
+edit is known. Usage: python benchmarks/bench_applications.py [--work DIR] [--config FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from common import write_result
+from tuneavideo.config import TuneAVideoConfig
+
+from videoedit.config import build_config, read_yaml
+from videoedit.metrics import METRICS
+from videoedit.pipeline import run_method
+from videoedit.progress import Progress
+from videoedit.report import contact_sheet
+from videoedit.video import read_video
+
+ROOT = Path(__file__).parents[1]
+CLIPS = ROOT / "videoedit/assets/clips"
+FRAME_WISE = {"attention": "self", "group_norm": "frame"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "videoedit-applications")
+    parser.add_argument("--config", type=Path, default=ROOT / "configs/tuneavideo/demo.yaml")
+    parser.add_argument("--sheet", type=Path, default=ROOT / "docs/applications.png")
+    arguments = parser.parse_args()
+    settings = {k: v for k, v in read_yaml(arguments.config).items() if k in ("network", "tune", "invert", "sample")}
+    rows: dict[str, np.ndarray] = {}
+    figures: list[dict[str, Any]] = []
+    for name, clip in json.loads((CLIPS / "demo.json").read_text())["clips"].items():
+        edits = clip["edits"]
+        base = {
+            "clip": str(CLIPS / clip["clip"]),
+            "source_prompt": clip["prompt"],
+            "prompts": [edit["prompt"] for edit in edits.values()],
+            "truth": [str(CLIPS / edit["ground_truth"]) for edit in edits.values()],
+            **settings,
+        }
+        tuned = run(base, arguments.work / f"{name}-tuned")
+        untuned = {
+            **base,
+            "network": FRAME_WISE,
+            "tune": {"steps": 0},
+            "invert": {**settings["invert"], "latents": str(arguments.work / f"{name}-tuned/inverted.safetensors")},
+        }
+        alone = run(untuned, arguments.work / f"{name}-untuned")
+        rows[f"{clip['prompt']} (source)"] = shown(Path(base["clip"]))
+        for kind, edit in edits.items():
+            prompt = edit["prompt"]
+            rows[f"{kind}: {prompt}"] = shown(tuned.videos[prompt])
+            figures.append(
+                {"clip": name, "application": kind, "tuned": tuned.metrics[prompt], "untuned": alone.metrics[prompt]}
+            )
+    arguments.sheet.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(arguments.sheet), contact_sheet(rows, columns=8)[..., ::-1])
+    write_result("applications", {"settings": settings, "mean": means(figures), "edits": figures})
+
+
+def run(data: dict[str, Any], folder: Path) -> Any:
+    return run_method("tuneavideo", build_config(TuneAVideoConfig, data), folder, progress=Progress())
+
+
+def shown(path: Path) -> np.ndarray:
+    return read_video(path, stride=3).frames
+
+
+def means(figures: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean over all edits of each measure, tuned and untuned."""
+    return {
+        name: {kind: float(np.nanmean([f[kind][name] for f in figures])) for kind in ("tuned", "untuned")}
+        for name in METRICS
+        if name in figures[0]["tuned"]
+    }
+
+
+if __name__ == "__main__":
+    main()
