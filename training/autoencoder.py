@@ -1,4 +1,4 @@
-"""The autoencoder: a stock AutoencoderKL that learns the fixed latents (encoder) and better pictures (decoder)."""
+"""The autoencoder: a stock AutoencoderKL whose encoder learns the fixed latents and whose decoder improves on them."""
 
 from __future__ import annotations
 
@@ -39,9 +39,11 @@ def build() -> AutoencoderKL:
 
 
 def fold_scale(vae: AutoencoderKL, images: np.ndarray, basis: PatchBasis) -> None:
-    """Give ``quant_conv`` the latents' mean and spread per channel, so that the encoder itself stays near unit size."""
+    """Give ``quant_conv`` the mean and spread of each latent channel; the encoder itself then works at unit size."""
     latents = basis.encode(images) / SCALING_FACTOR
-    mean, spread = (torch.from_numpy(v.astype(np.float32)) for v in (latents.mean((0, 2, 3)), latents.std((0, 2, 3))))
+    mean, spread = (
+        torch.from_numpy(v.astype(np.float32)) for v in (latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
+    )
     with torch.no_grad():
         vae.quant_conv.weight[:CHANNELS] = 0
         vae.quant_conv.weight[range(CHANNELS), range(CHANNELS), 0, 0] = spread
@@ -51,7 +53,9 @@ def fold_scale(vae: AutoencoderKL, images: np.ndarray, basis: PatchBasis) -> Non
         vae.post_quant_conv.bias.copy_(-mean / spread)
 
 
-def losses(vae: AutoencoderKL, images: np.ndarray, basis: PatchBasis, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def losses(
+    vae: AutoencoderKL, images: np.ndarray, basis: PatchBasis, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
     """(squared error of the latents, error of the pictures decoded from slightly noisy latents)."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     pixels = pixels.contiguous(memory_format=torch.channels_last)

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from training.checkpoint import Checkpoint
 from training.captions import random_caption
+from training.checkpoint import Checkpoint
 from training.dataset import Renders, random_label, words
 from training.tokenizer import MAX_LENGTH, token_ids
 from training.vocabulary import BACKGROUND_LIST, COLOUR_LIST, STYLE_LIST, SUBJECT_LIST
@@ -22,34 +22,34 @@ CLASSES = (len(SUBJECT_LIST), len(BACKGROUND_LIST), len(COLOUR_LIST), len(STYLE_
 
 
 def build(tokenizer: CLIPTokenizer) -> CLIPModel:
-    """Text: 3 layers, 128 wide. Image: 64 px in patches of 8, 5 layers, 160 wide. Joint space: 128."""
-    text = dict(
-        vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=512,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        max_position_embeddings=MAX_LENGTH,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        projection_dim=128,
-    )
-    vision = dict(
-        image_size=64,
-        patch_size=8,
-        hidden_size=160,
-        intermediate_size=640,
-        num_hidden_layers=5,
-        num_attention_heads=5,
-        projection_dim=128,
-    )
+    """Text: 3 layers, 128 wide. Image: 64 px in patches of 8, 5 layers, 128 wide. Joint space: 128."""
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 128,
+        "intermediate_size": 512,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "max_position_embeddings": MAX_LENGTH,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "projection_dim": 128,
+    }
+    vision = {
+        "image_size": 64,
+        "patch_size": 8,
+        "hidden_size": 128,
+        "intermediate_size": 512,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 4,
+        "projection_dim": 128,
+    }
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
 
 
 def heads() -> nn.ModuleList:
     """Linear layers that name subject, background, colour and style from the image features; not shipped."""
-    return nn.ModuleList(nn.Linear(160, n) for n in CLASSES)
+    return nn.ModuleList(nn.Linear(128, n) for n in CLASSES)
 
 
 def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:

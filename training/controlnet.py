@@ -53,7 +53,9 @@ class ControlledUNet(torch.nn.Module):
         return self.unet(noisy, t, text, down_block_additional_residuals=down, mid_block_additional_residual=mid)
 
 
-def train(folder: Path, count: int, unet: UNet2DConditionModel, *, seconds: float, batch: int = 32) -> ControlNetModel:
+def train(
+    folder: Path, count: int, unet: UNet2DConditionModel, *, seconds: float, batch: int = 32
+) -> ControlNetModel:
     """Train the copy on a frozen UNet for a time budget."""
     unet = unet.requires_grad_(False)
     unet.set_attn_processor(AttnProcessor())
@@ -80,7 +82,10 @@ def train(folder: Path, count: int, unet: UNet2DConditionModel, *, seconds: floa
         losses.append(loss.item())
         state.advance(batch, time.monotonic() - start)
         if state.due(30):
-            print(f"controlnet {state.seconds:.0f}s {state.samples} loss {np.mean(losses[-100:]):.4f}", flush=True)
+            print(
+                f"controlnet {state.seconds:.0f}s {state.samples} loss {np.mean(losses[-100:]):.4f}",
+                flush=True,
+            )
             state.save()
     state.save()
     return control.eval()

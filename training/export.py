@@ -59,7 +59,7 @@ def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
 
 
 def export(folder: Path, target: Path) -> None:
-    """Write ``target``/ (replaced as a whole, files other than weights kept) from the checkpoints in ``folder``."""
+    """Write the folder ``target`` from the checkpoints in ``folder``; its card and notices are kept."""
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
@@ -94,5 +94,8 @@ def export(folder: Path, target: Path) -> None:
 
 def image_processor() -> CLIPImageProcessor:
     return CLIPImageProcessor(
-        size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}, image_mean=clip.MEAN, image_std=clip.STD
+        size={"shortest_edge": 64},
+        crop_size={"height": 64, "width": 64},
+        image_mean=clip.MEAN,
+        image_std=clip.STD,
     )

@@ -31,7 +31,7 @@ def patches(images: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PatchBasis:
-    """``mean`` [48], ``basis`` [48, C] (orthonormal columns), ``scale`` [C]: latents = (patch - mean) @ basis * scale."""
+    """latents = (patch - mean) @ basis * scale; ``mean`` [48], ``basis`` [48, C] (orthonormal), ``scale`` [C]."""
 
     mean: np.ndarray
     basis: np.ndarray
@@ -70,7 +70,7 @@ def fit_basis(images: np.ndarray) -> PatchBasis:
 
 
 def photographs(count: int, size: int = SIZE, seed: int = 0) -> np.ndarray:
-    """Random square crops of scikit-image's and scikit-learn's free sample photographs: uint8 [N, size, size, 3]."""
+    """Random square crops of the free photographs in scikit-image and scikit-learn: uint8 [N, size, size, 3]."""
     import skimage.data
     from sklearn.datasets import load_sample_images
 
@@ -87,7 +87,7 @@ def photographs(count: int, size: int = SIZE, seed: int = 0) -> np.ndarray:
 
 
 def prepare(folder: Path, renders: Renders) -> tuple[PatchBasis, np.ndarray, np.ndarray]:
-    """The basis, the latents float16 [N, C, 16, 16] and the subjects' shares of each cell float16 [N, 1, 16, 16]."""
+    """The basis, latents float16 [N, C, 16, 16], and the subject's share of each cell float16 [N, 1, 16, 16]."""
     path = folder / "latents.npz"
     if not path.exists():
         basis = fit_basis(np.concatenate([renders.images[:3000], photographs(1000)]))

@@ -1,4 +1,4 @@
-"""Styles that act on the whole picture: each takes (rng, image float32 [S, S, 3] in [0, 1]) and returns the same."""
+"""Styles that act on the whole picture: (rng, image float32 [S, S, 3] in [0, 1]) to an image of the same kind."""
 
 from __future__ import annotations
 

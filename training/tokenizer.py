@@ -51,5 +51,5 @@ def caption_corpus(count: int = 20_000) -> list[str]:
 
 def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> np.ndarray:
     """int64 [N, 77], padded and truncated as the stock pipelines do."""
-    kept = dict(padding="max_length", truncation=True, max_length=MAX_LENGTH, return_tensors="np")
+    kept = {"padding": "max_length", "truncation": True, "max_length": MAX_LENGTH, "return_tensors": "np"}
     return tokenizer(captions, **kept)["input_ids"]

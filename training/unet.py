@@ -60,9 +60,17 @@ def loss_weights(alpha_bar: Tensor) -> Tensor:
     return snr.clamp(max=MIN_SNR) / snr
 
 
-def spread_timesteps(rng: np.random.Generator, count: int, total: int = 1000) -> Tensor:
-    """One random timestep from each of ``count`` equal parts of the schedule, int64 [count]."""
-    return torch.from_numpy(((np.arange(count) + rng.random(count)) * total / count).astype(np.int64))
+def timestep_density(weights: Tensor) -> Tensor:
+    """How often each timestep is drawn [1000]: less where the loss counts little (the least noisy ones)."""
+    density = weights.clamp(min=0.25)
+    return density / density.sum()
+
+
+def spread_timesteps(rng: np.random.Generator, count: int, density: Tensor) -> Tensor:
+    """One random timestep from each of ``count`` equally likely parts of the schedule, int64 [count]."""
+    level = (np.arange(count) + rng.random(count)) / count
+    t = np.searchsorted(np.cumsum(density.numpy()), level)
+    return torch.from_numpy(t.clip(max=len(density) - 1))
 
 
 @torch.no_grad()
@@ -122,14 +130,15 @@ def noise_loss(unet: nn.Module, batch: tuple, tables: tuple[Tensor, Tensor], rng
     """The weighted squared error of the predicted noise."""
     x0, weight, text, _ = batch
     alpha_bar, snr_weight = tables
-    t = spread_timesteps(rng, len(x0))
+    density = timestep_density(snr_weight)
+    t = spread_timesteps(rng, len(x0), density)
     noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
     a = alpha_bar[t][:, None, None, None]
     noisy = (a.sqrt() * x0 + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         noise_pred = unet(noisy, t, text).sample
     error = (noise_pred.float() - noise).square() * weight
-    return (error.mean((1, 2, 3)) * snr_weight[t]).mean()
+    return (error.mean((1, 2, 3)) * snr_weight[t] / (density[t] * len(density))).mean()
 
 
 def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batch: int) -> None:

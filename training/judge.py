@@ -1,0 +1,88 @@
+"""A classifier of subject, background, colour and style, trained apart on renders with other seeds."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.checkpoint import Checkpoint
+from training.clip import CLASSES, augment, pixels_of
+from training.dataset import Renders
+
+NAMES = ("subject", "background", "colour", "style")
+
+
+def build() -> nn.Sequential:
+    """0.9 M parameters: pictures [B, 3, 64, 64] in [-1, 1] to one row of logits for all attributes."""
+    layers: list[nn.Module] = []
+    widths = (3, 32, 64, 128, 192)
+    for narrow, wide in itertools.pairwise(widths):
+        layers += [nn.Conv2d(narrow, wide, 3, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
+        if wide > 32:
+            layers += [nn.Conv2d(wide, wide, 3, 1, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
+    head = [nn.Flatten(), nn.Dropout(0.3), nn.Linear(192 * 16, sum(CLASSES))]
+    return nn.Sequential(*layers, *head).to(memory_format=torch.channels_last)
+
+
+def error(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum of the four cross entropies; labels int64 [B, 4]."""
+    parts = logits.split(CLASSES, 1)
+    return sum(F.cross_entropy(part, labels[:, i], label_smoothing=0.05) for i, part in enumerate(parts))
+
+
+def train(renders: Renders, folder: Path, *, seconds: float, batch: int = 128) -> nn.Module:
+    """Train for a budget of CPU seconds."""
+    model = build()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.02, fused=True)
+    state = Checkpoint(folder / "judge.pt", model, optimizer)
+    state.load()
+    rng = np.random.default_rng(state.samples + 5)
+    while state.seconds < seconds:
+        start = time.process_time()
+        for group in optimizer.param_groups:
+            fade = float(np.cos(np.pi / 2 * min(1, state.seconds / seconds)) ** 2)
+            group["lr"] = 3e-3 * min(1, state.samples / 6000 + 0.02) * (0.005 + fade)
+        index = np.sort(rng.integers(0, len(renders), batch))
+        labels = torch.from_numpy(renders.labels[index].astype(np.int64))
+        pixels = augment(pixels_of(renders, index), rng).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(pixels)
+        loss = error(logits.float(), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        state.advance(batch, time.process_time() - start)
+        if state.due(30):
+            print(f"judge {state.seconds:.0f}s {state.samples} loss {loss.item():.3f}", flush=True)
+            state.save()
+    state.save()
+    return model.eval()
+
+
+def load(folder: Path) -> nn.Module:
+    model = build()
+    Checkpoint(folder / "judge.pt", model).load()
+    return model.eval()
+
+
+@torch.no_grad()
+def classify(model: nn.Module, images: np.ndarray) -> np.ndarray:
+    """Attribute indices int64 [N, 4] of uint8 pictures [N, 64, 64, 3]."""
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    parts = torch.cat([model(part) for part in pixels.split(128)]).split(CLASSES, 1)
+    return torch.stack([part.argmax(1) for part in parts], 1).numpy()
+
+
+def accuracy(found: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
+    """Share of right answers per attribute; colour and style count only where the caption names one."""
+    result = {}
+    for column, name in enumerate(NAMES):
+        named = wanted[:, column] > 0 if name in ("colour", "style") else np.ones(len(wanted), bool)
+        result[name] = float((found[named, column] == wanted[named, column]).mean())
+    return result
