@@ -1,4 +1,4 @@
-"""The autoencoder: a stock AutoencoderKL whose encoder learns the fixed latents and whose decoder improves on them."""
+"""The autoencoder: a stock AutoencoderKL; its encoder learns the fixed latents, its decoder improves on them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def build() -> AutoencoderKL:
 
 
 def fold_scale(vae: AutoencoderKL, images: np.ndarray, basis: PatchBasis) -> None:
-    """Give ``quant_conv`` the mean and spread of each latent channel; the encoder itself then works at unit size."""
+    """Give ``quant_conv`` each channel's mean and spread, so that the encoder works at unit size."""
     latents = basis.encode(images) / SCALING_FACTOR
     mean, spread = (
         torch.from_numpy(v.astype(np.float32)) for v in (latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
