@@ -69,10 +69,10 @@ def _copied(container: Any, track: Any, target: Any, begin: Fraction, end: Fract
 
 
 def _as_aac(container: Any, track: Any, output: Any, begin: Fraction, end: Fraction | None) -> Iterator[Any]:
-    """The sound between two times, to the sample, encoded as AAC."""
+    """The sound between two times, to the sample, encoded as AAC; more than two channels are mixed down."""
     rate = track.rate if track.rate in (22050, 24000, 32000, 44100, 48000) else 48000
     target = output.add_stream("aac", rate=rate, options={"b": "192k"})
-    layout = target.codec_context.layout = track.layout.name
+    layout = target.codec_context.layout = "mono" if track.channels == 1 else "stereo"
     resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
     length = None if end is None else round((end - begin) * rate)
 

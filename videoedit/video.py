@@ -268,14 +268,13 @@ def write_video(
         raise OutputError(f"{path}: videos are written as .mp4; choose such a name")
     if path.is_dir():
         raise OutputError(f"{path}: this is a folder; choose a file name that ends in .mp4")
-    stream = iter(frames)
-    first = next(stream, None)
+    checked = _checked(frames)
+    first = next(checked, None)
     if first is None:
         raise ShapeError(f"{path}: no frames to write; expected at least one [H, W, 3]")
-    checked = _checked(chain([first], stream), np.shape(first))
     with atomic_path(path) as temporary:
         try:
-            _encode(temporary, checked, np.shape(first), rate, audio_from)
+            _encode(temporary, chain([first], checked), first.shape, rate, audio_from)
         except av.FFmpegError as error:
             if isinstance(error, OSError):  # the disk: explained by atomic_path
                 raise
@@ -292,12 +291,15 @@ def _as_rate(fps: Rate) -> Fraction:
     return rate
 
 
-def _checked(frames: Iterable[np.ndarray], shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    shape: tuple[int, ...] = ()
     for number, frame in enumerate(frames):
         array = np.asarray(frame)
-        if array.shape != shape or len(shape) != 3 or shape[2] != 3 or array.dtype != np.uint8:
-            wanted = shape if len(shape) == 3 and shape[2] == 3 else "[H, W, 3]"
-            raise ShapeError(f"frame {number} is {array.dtype} {array.shape}; expected uint8 {wanted}")
+        shape = shape or array.shape
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+            raise ShapeError(f"frame {number} is {array.dtype} {array.shape}; expected uint8 [H, W, 3]")
+        if array.shape != shape:
+            raise ShapeError(f"frame {number} is {array.shape}, the first was {shape}; expected one size")
         yield array
 
 
