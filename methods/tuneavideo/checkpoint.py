@@ -215,9 +215,14 @@ def check_options(path: Path, made: Mapping[str, Any], wanted: Mapping[str, Any]
             )
 
 
+def close(a: Tensor, b: Tensor, rounding: float) -> bool:
+    """Whether two samples are one, up to a relative error."""
+    return torch.allclose(a.float(), b.float(), rtol=rounding, atol=1e-6)
+
+
 def check_base(path: Path, sample: Tensor | None, dtype: torch.dtype, video_unet: VideoUNet) -> None:
     """`WeightsError` unless the adapter was made on this image model, in `dtype` then and any precision now."""
     own = video_unet.base_sample()
-    close = {"rtol": max(torch.finfo(x).eps for x in (own.dtype, dtype, video_unet.dtype)), "atol": 1e-6}
-    if sample is None or sample.shape != own.shape or not torch.allclose(sample.float(), own.float(), **close):
+    rounding = max(torch.finfo(x).eps for x in (own.dtype, dtype, video_unet.dtype))
+    if sample is None or sample.shape != own.shape or not close(sample, own, rounding):
         raise WeightsError(f"{path} was tuned on another image model; choose the model it was made with")
