@@ -57,3 +57,11 @@ class Checkpoint:
         if self.average is not None and "average" in state:
             self.average.load_state_dict(state["average"])
         return True
+
+
+def progress(path: Path) -> tuple[int, float]:
+    """(samples seen, seconds spent) of a checkpoint; zeros if there is none."""
+    if not path.exists():
+        return 0, 0.0
+    state = torch.load(path, weights_only=True, mmap=True)
+    return int(state["samples"]), round(float(state["seconds"]), 1)

@@ -16,11 +16,14 @@ import torch
 from transformers import CLIPTokenizer
 
 from training import autoencoder, clip, clips, controlnet, evaluate, export, judge, latents, unet
+from training.card import model_card
+from training.checkpoint import progress
 from training.dataset import Renders, prepare
 from training.sampling import Sampler, contact_sheet
 from training.tokenizer import caption_corpus, train_tokenizer
 from training.vocabulary import SUBJECT_LIST
 
+TRAINED = ("unet", "vae", "clip", "judge", "controlnet")
 STAGES = ("render", "text", "unet", "vae", "clip", "judge", "controlnet", "export", "clips", "evaluate")
 
 
@@ -103,10 +106,12 @@ def run_clips(plan: Plan) -> None:
 
 
 def run_evaluate(plan: Plan) -> None:
-    """Measure the exported folder; figures go to ``figures.json``, 96 uncurated samples to ``samples.webp``."""
+    """Measure the exported folder; writes ``figures.json``, ``MODEL_CARD.md`` and ``samples.webp``."""
     folder = plan.target / "mini"
     figures = measure(plan, folder)
     (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    text = model_card(figures, train_count=plan.train_count, workers=plan.workers)
+    (folder / "MODEL_CARD.md").write_text(text)
     print(json.dumps(figures, indent=1))
 
 
@@ -127,6 +132,7 @@ def measure(plan: Plan, folder: Path, *, steps: int = 30, guidance_scale: float 
         "autoencoder dB": {"fresh renders": reconstruction(sampler, fresh)},
         "edge F1": evaluate.control_figures(folder, sampler, fresh),
         "clip": evaluate.ranking(folder, fresh),
+        "training": {part: progress(plan.work / f"{part}.pt") for part in TRAINED},
         "megabytes": evaluate.megabytes(folder),
         "loading seconds": evaluate.loading_seconds(folder),
     }
@@ -161,7 +167,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Run the chosen stages in their order."""
     given = parse()
-    times = {name: getattr(Plan, name) * given.scale for name in ("unet", "vae", "clip", "judge", "controlnet")}
+    times = {name: getattr(Plan, name) * given.scale for name in TRAINED}
     plan = Plan(given.work, given.target, given.real_clips, given.workers, **times)
     plan.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
