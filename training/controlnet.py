@@ -36,11 +36,6 @@ def conditions(images: np.ndarray) -> Tensor:
     return torch.from_numpy(edges)[:, None].expand(-1, 3, -1, -1).contiguous()
 
 
-def controlled(unet: UNet2DConditionModel, control: ControlNetModel, condition: Tensor) -> torch.nn.Module:
-    """A module with the UNet's call signature that adds the control."""
-    return ControlledUNet(unet, control, condition)
-
-
 class ControlledUNet(torch.nn.Module):
     """UNet and ControlNet as one noise predictor for a fixed condition [B, 3, H, W]."""
 
@@ -49,46 +44,62 @@ class ControlledUNet(torch.nn.Module):
         self.unet, self.control, self.condition = unet, control, condition
 
     def forward(self, noisy: Tensor, t: Tensor, text: Tensor) -> object:
+        """The UNet's output object, as without control."""
         down, mid = self.control(noisy, t, text, controlnet_cond=self.condition, return_dict=False)
         return self.unet(noisy, t, text, down_block_additional_residuals=down, mid_block_additional_residual=mid)
 
 
-def train(
-    folder: Path, count: int, unet: UNet2DConditionModel, *, seconds: float, batch: int = 32
-) -> ControlNetModel:
-    """Train the copy on a frozen UNet for a time budget."""
-    unet = unet.requires_grad_(False)
+def work(rank: int, workers: int, folder: Path, unet_folder: Path, count: int, seconds: float, batch: int) -> None:
+    """One worker: trains the copy on the frozen UNet in ``unet_folder``; worker 0 keeps the checkpoint."""
+    denoiser.join_workers(rank, workers, folder)
+    unet = UNet2DConditionModel.from_pretrained(unet_folder).requires_grad_(False)
     unet.set_attn_processor(AttnProcessor())
+    unet.to(memory_format=torch.channels_last)
     control = build(unet)
-    optimizer = torch.optim.AdamW(control.parameters(), lr=6e-4, weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(control.parameters(), lr=6e-4, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
     state = Checkpoint(folder / "controlnet.pt", control, optimizer)
     state.load()
-    rng = np.random.default_rng((state.samples, 3))
+    denoiser.synchronise(control, 0.0, workers)
+    rng = np.random.default_rng((state.samples, rank, 3))
     batches = denoiser.Batches(folder, count, rng)
     alpha_bar = denoiser.scheduler().alphas_cumprod
     tables = alpha_bar, denoiser.loss_weights(alpha_bar)
     losses: list[float] = []
+    clock = time.monotonic()
     while state.seconds < seconds:
-        start = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = denoiser.learning_rate(state.seconds / seconds, state.samples * 4, peak=6e-4)
-        drawn = batches.draw(batch)
-        model = controlled(unet, control, conditions(batches.renders.images[drawn[3]]))
-        loss = denoiser.noise_loss(model, drawn, tables, rng)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(control.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-        state.advance(batch, time.monotonic() - start)
-        if state.due(30):
-            print(
-                f"controlnet {state.seconds:.0f}s {state.samples} loss {np.mean(losses[-100:]):.4f}",
-                flush=True,
-            )
+        for _ in range(denoiser.SYNC):
+            drawn = batches.draw(batch)
+            model = ControlledUNet(unet, control, conditions(batches.renders.images[drawn[3]]))
+            loss = denoiser.noise_loss(model, drawn, tables, rng)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(control.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+        elapsed = denoiser.synchronise(control, time.monotonic() - clock, workers)
+        clock = time.monotonic()
+        state.advance(batch * workers * denoiser.SYNC, elapsed)
+        if rank == 0 and state.due(30):
+            print(f"controlnet {state.seconds:.0f}s {state.samples} loss {np.mean(losses[-100:]):.4f}", flush=True)
             state.save()
-    state.save()
-    return control.eval()
+    if rank == 0:
+        state.save()
+    denoiser.leave_workers(workers)
+
+
+def train(
+    folder: Path, unet: UNet2DConditionModel, count: int, *, seconds: float, workers: int = 2, batch: int = 24
+) -> None:
+    """Train for ``seconds`` of running time in all on a finished UNet."""
+    unet_folder = folder / "unet-for-control"
+    unet.save_pretrained(unet_folder)
+    given = (workers, folder, unet_folder, count, seconds, batch)
+    if workers == 1:
+        work(0, *given)
+        return
+    torch.multiprocessing.spawn(work, given, nprocs=workers)
 
 
 def load(folder: Path, unet: UNet2DConditionModel) -> ControlNetModel:

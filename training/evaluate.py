@@ -94,7 +94,7 @@ def control_figures(folder: Path, sampler: Sampler, renders: Renders, *, count: 
     condition = controlnet.conditions(images)
     wanted = condition[:, 0].numpy() > 0.5
     control = ControlNetModel.from_pretrained(folder / "controlnet-canny").eval()
-    with_control = controlnet.controlled(sampler.unet, control, torch.cat([condition, condition]))
+    with_control = controlnet.ControlledUNet(sampler.unet, control, torch.cat([condition, condition]))
     scores = {}
     for name, denoiser in (("without", None), ("with", with_control)):
         rng = np.random.default_rng(8)

@@ -94,7 +94,8 @@ def run_judge(plan: Plan) -> None:
 
 
 def run_controlnet(plan: Plan) -> None:
-    controlnet.train(plan.work, plan.train_count, export.load_unet(plan.work), seconds=plan.controlnet)
+    finished = export.load_unet(plan.work)
+    controlnet.train(plan.work, finished, plan.train_count, seconds=plan.controlnet, workers=plan.workers)
 
 
 def run_export(plan: Plan) -> None:

@@ -108,6 +108,20 @@ class Batches:
         return x0, weight, text.float(), index
 
 
+def join_workers(rank: int, workers: int, folder: Path) -> None:
+    """Meet the other workers started by the same process; alone, use all cores instead."""
+    torch.set_num_threads(1 if workers > 1 else os.cpu_count() or 1)
+    if workers > 1:
+        store = dist.FileStore(str(folder / f"workers-{os.getppid()}.store"), workers)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=workers)
+
+
+def leave_workers(workers: int) -> None:
+    if workers > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def synchronise(module: nn.Module, seconds: float, workers: int) -> float:
     """Average the workers' weights, in one message; returns the slowest worker's ``seconds``.
 
@@ -143,10 +157,7 @@ def noise_loss(unet: nn.Module, batch: tuple, tables: tuple[Tensor, Tensor], rng
 
 def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batch: int) -> None:
     """One worker of the training; worker 0 keeps the checkpoint."""
-    torch.set_num_threads(1 if workers > 1 else os.cpu_count() or 1)
-    if workers > 1:
-        store = dist.FileStore(str(folder / f"unet-{os.getppid()}.store"), workers)
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=workers)
+    join_workers(rank, workers, folder)
     unet = build()
     average = copy.deepcopy(unet).requires_grad_(False)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-3, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
@@ -182,9 +193,7 @@ def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batc
             saved = time.monotonic()
     if rank == 0:
         state.save()
-    if workers > 1:
-        dist.barrier()
-        dist.destroy_process_group()
+    leave_workers(workers)
 
 
 def train(folder: Path, count: int, *, seconds: float, workers: int = 2, batch: int = 32) -> None:
