@@ -21,7 +21,9 @@ from videoedit.errors import InputError
 ACCURATE = 0x4 | 0x2000 | 0x4000 | 0x40000  # swscale: bicubic, full chroma in and out, accurate rounding
 BT601, BT709, LIMITED, _FULL = 5, 1, 1, 2  # FFmpeg's numbers for matrices and ranges
 SIZE_TAG = "videoedit_size"  # shown size of an odd-sized clip that is stored with even sides
-OPEN_OPTIONS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+OPEN_OPTIONS: dict[str, Any] = {"options": {"pattern_type": "none"}}  # a "%" in an image's name is just that
+if int(av.__version__.split(".")[0]) < 19:
+    OPEN_OPTIONS["metadata_errors"] = "replace"
 _MATRIX = {1: BT709, 4: 4, 7: 7, 9: 9, 10: 9}  # AVColorSpace -> swscale's matrix; the rest is BT.601
 _TEXT_ART = {"tty", "bin", "xbin", "adf", "idf"}  # FFmpeg would render text files as video
 

@@ -325,7 +325,7 @@ def _encode(
 def _add_video(output: Any, shape: tuple[int, ...], rate: Fraction) -> Any:
     height, width = shape[:2]
     # Same bytes every time: x264's choices depend on the number of threads, and its AVX-512 code for macroblock
-    # trees reads memory that it did not write (two runs differ), which cpu-independent avoids.
+    # trees reads fresh memory, so that two runs differ; cpu-independent does without it.
     options = {"crf": "16", "preset": "medium", "x264-params": "cpu-independent=1"}
     stream = output.add_stream("libx264", rate=rate, options=options)
     context = stream.codec_context
