@@ -16,8 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 from common import write_result
-from tuneavideo.config import TuneAVideoConfig
 
+from tuneavideo.config import TuneAVideoConfig
 from videoedit.config import build_config, read_yaml
 from videoedit.metrics import METRICS
 from videoedit.pipeline import run_method

@@ -77,7 +77,8 @@ class _Job:
     def size(self) -> tuple[int, int]:
         """(width, height) that the model works at."""
         factor = codec.spatial_factor(self.models.vae)
-        side = self.models.unet.config.sample_size or 64
+        config: Any = self.models.unet.config  # type: ignore[attr-defined]
+        side = config.sample_size or 64
         side = side if isinstance(side, int) else max(side)
         source = (self.video.width, self.video.height)
         return working_size(source, self.config.video.size, factor=factor, native=side * factor)

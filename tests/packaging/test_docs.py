@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from tuneavideo.config import TuneAVideoConfig
 
+from tuneavideo.config import TuneAVideoConfig
 from videoedit.cli import main
 from videoedit.config import build_config, read_yaml
 from videoedit.plugins import get_method
@@ -55,7 +55,7 @@ def test_python_in_the_readme_imports():
     for block in re.findall(r"```python\n(.*?)```", README, re.S):
         imports = [node for node in ast.parse(block).body if isinstance(node, ast.ImportFrom)]
         assert imports
-        exec(compile(ast.Module(imports, type_ignores=[]), "README", "exec"), {})  # noqa: S102
+        exec(compile(ast.Module(imports, type_ignores=[]), "README", "exec"), {})
 
 
 def test_pictures_in_the_documents_exist():
