@@ -193,8 +193,7 @@ def edge_f1(frames: np.ndarray, source: np.ndarray, *, tolerance: int = 1) -> fl
     scores = []
     for ours, theirs in zip(frames, source, strict=True):
         a, b = (
-            cv2.Canny(cv2.cvtColor(np.ascontiguousarray(f), cv2.COLOR_RGB2GRAY), 100, 200) > 0
-            for f in (ours, theirs)
+            cv2.Canny(cv2.cvtColor(np.ascontiguousarray(f), cv2.COLOR_RGB2GRAY), 100, 200) > 0 for f in (ours, theirs)
         )
         if not a.any() and not b.any():
             continue
@@ -306,8 +305,10 @@ def _foreground(lab: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndar
     height, width = lab.shape[1:3]
     covered = _inside(boxes, height, width, grow=1)
     known: np.ndarray = np.logical_not(covered.all(0))
-    free = np.ma.masked_array(lab, np.broadcast_to(covered[..., None], lab.shape))
-    plate = np.ma.median(free, axis=0).filled(0)
+    ordered = np.sort(np.where(covered[..., None], np.inf, lab), axis=0)  # the free values come first
+    middle = np.maximum(np.sum(~covered, axis=0) - 1, 0)[None, ..., None] / 2
+    low, high = (np.take_along_axis(ordered, side(middle).astype(int), axis=0)[0] for side in (np.floor, np.ceil))
+    plate = np.where(known[..., None], (low + high) / 2, 0)
     difference = np.linalg.norm(lab - plate, axis=-1)
     if not known.any():
         return np.zeros_like(difference), known
@@ -383,9 +384,7 @@ def _histogram(crop: np.ndarray, weight: np.ndarray) -> np.ndarray:
     counts, _ = np.histogramdd(crop.reshape(-1, 3), bins=(4, 8, 8), range=ranges, weights=weight.ravel())
     for axis in range(3):
         padded = np.pad(counts, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
-        before, here, after = (
-            np.take(padded, np.arange(counts.shape[axis]) + shift, axis=axis) for shift in range(3)
-        )
+        before, here, after = (np.take(padded, np.arange(counts.shape[axis]) + shift, axis=axis) for shift in range(3))
         counts = 0.25 * before + 0.5 * here + 0.25 * after
     return np.asarray(counts / counts.sum())
 
@@ -432,6 +431,7 @@ def load_clip(folder: Path = MINI_CLIP) -> Clip:
         raise WeightsError(f"no CLIP model in {folder}: expected config.json and model.safetensors")
     import json
 
+    from safetensors import SafetensorError
     from transformers import CLIPModel, CLIPTokenizer
     from transformers.utils import logging as transformers_logging
 
@@ -440,10 +440,8 @@ def load_clip(folder: Path = MINI_CLIP) -> Clip:
     transformers_logging.disable_progress_bar()
     try:
         model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).float().eval()
-        tokenizer = CLIPTokenizer.from_pretrained(
-            folder if own else folder.parent / "tokenizer", local_files_only=True
-        )
-    except (OSError, ValueError, RuntimeError) as error:
+        tokenizer = CLIPTokenizer.from_pretrained(folder if own else folder.parent / "tokenizer", local_files_only=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsError(f"cannot load the CLIP model in {folder}: {str(error).splitlines()[0]}") from error
     finally:
         if shown:
