@@ -483,10 +483,7 @@ def _path(points: Iterable[tuple[float, float]]) -> str:
 def _data(record: Mapping[str, Any], videos: Sequence[_Shown]) -> dict[str, Any]:
     """What report.json holds: the record, what each measure means, and how the videos are shown."""
     names = {
-        name
-        for figures in (record.get("metrics") or {}).values()
-        if isinstance(figures, Mapping)
-        for name in figures
+        name for figures in (record.get("metrics") or {}).values() if isinstance(figures, Mapping) for name in figures
     }
     meanings = {
         name: {"id": metric.id, "title": metric.title, "meaning": metric.meaning, "better": metric.better}
