@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+TRUTH = "ground truth: "  # before the prompt, in the names of videos and figures
+
+
 def edit(config: TuneAVideoConfig, models: Models, video: Video, run: Run) -> EditResult:
     """Tune on `video`, invert it, and write one edited video for each prompt into the run's folder.
 
@@ -143,9 +146,7 @@ class _Job:
 
     def denoiser(self, prompt: str, guidance_scale: float = 1.0) -> Callable[[Tensor, int], Tensor]:
         """The tuned network under a prompt."""
-        return guided(
-            self.tuned_unet, self.embeds[prompt], self.embeds[self.config.negative_prompt], guidance_scale
-        )
+        return guided(self.tuned_unet, self.embeds[prompt], self.embeds[self.config.negative_prompt], guidance_scale)
 
     def edit_path(self, number: int) -> Path:
         """Where the edit by prompt `number` (from 1) goes: ``2-a-purple-elephant.mp4``."""
@@ -237,9 +238,12 @@ class _Job:
             if needed:
                 denoise = self.denoiser(prompt, self.config.sample.guidance_scale)
                 frames = self._decode(self._sample(f"edit {number}", denoise))
-                self.run.record["metrics"][prompt] = measure_edit(
-                    self.frames, frames, prompt, self.truth(number), with_clip=self.models.name == "mini"
-                )
+                truth, with_clip = self.truth(number), self.models.name == "mini"
+                measured = measure_edit(self.frames, frames, prompt, truth, with_clip=with_clip)
+                self.run.record["metrics"][prompt] = measured
+                if truth is not None:
+                    reference = measure_edit(self.frames, truth, prompt, truth, with_clip=with_clip)
+                    self.run.record["metrics"][f"{TRUTH}{prompt}"] = reference
                 self.write(target, frames)
 
     def compare(self) -> None:
@@ -307,4 +311,5 @@ def _save(path: Path, **tensors: Tensor) -> None:
 
 
 def _entry(role: str, prompt: str, file: str) -> dict[str, str]:
-    return {"label": prompt if role == "edit" else role, "role": role, "prompt": prompt, "file": file}
+    label = {"edit": prompt, "truth": f"{TRUTH}{prompt}"}.get(role, role)
+    return {"label": label, "role": role, "prompt": prompt, "file": file}
