@@ -41,9 +41,7 @@ def build() -> AutoencoderKL:
 def fold_scale(vae: AutoencoderKL, images: np.ndarray, basis: PatchBasis) -> None:
     """Give ``quant_conv`` each channel's mean and spread, so that the encoder works at unit size."""
     latents = basis.encode(images) / SCALING_FACTOR
-    mean, spread = (
-        torch.from_numpy(v.astype(np.float32)) for v in (latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
-    )
+    mean, spread = (torch.from_numpy(v.astype(np.float32)) for v in (latents.mean((0, 2, 3)), latents.std((0, 2, 3))))
     with torch.no_grad():
         vae.quant_conv.weight[:CHANNELS] = 0
         vae.quant_conv.weight[range(CHANNELS), range(CHANNELS), 0, 0] = spread

@@ -160,9 +160,7 @@ def tower(rng: np.random.Generator, image: np.ndarray, x: float, width: float, t
 
 def underwater(rng: np.random.Generator, size: int) -> np.ndarray:
     image = gradient(size, colour(rng, (55, 175, 225)), colour(rng, (10, 60, 135)))
-    columns = cv2.resize(
-        rng.standard_normal((2, 7)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC
-    )
+    columns = cv2.resize(rng.standard_normal((2, 7)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
     fade = np.clip(0.8 - ramp(size), 0, 1)[:, None]
     image += (np.clip(columns, 0, 1) * fade * 0.22)[..., None]
     floor = colour(rng, (70, 135, 140)) * (1 + 0.15 * fractal(rng, size, 4, 3)[..., None])

@@ -13,9 +13,7 @@ def percents(values: dict[str, float]) -> str:
 
 def model_card(figures: dict, *, train_count: int, workers: int) -> str:
     """The card as Markdown, from the contents of ``figures.json``."""
-    rows = [
-        f"| {name} | {seen:,} | {seconds / 60:.0f} min |" for name, (seen, seconds) in figures["training"].items()
-    ]
+    rows = [f"| {name} | {seen:,} | {seconds / 60:.0f} min |" for name, (seen, seconds) in figures["training"].items()]
     sampling = figures["sampling"]
     template = Path(__file__).with_name("card.md").read_text()
     return template.format(

@@ -17,7 +17,7 @@ from training.renderer import Layout, Scene, render
 from training.vocabulary import FLOATING, FLYING
 
 FRAMES, RATE, SIZE = 24, 8, 128  # frames, frames per second, pixels
-FACING_RIGHT = frozenset({"rocket", "airplane"})  # in the art; the others face left
+FACING_RIGHT = frozenset({"rocket", "airplane"})  # the others face left, and so go left
 EDITS = ("subject", "background", "attribute", "style")
 
 DEMOS = {  # name -> (scene, the same scene edited once per kind of edit)
@@ -48,8 +48,9 @@ def smooth_path(scene: Scene, extent: float = 0.56) -> list[Layout]:
     else:
         y = 0.62 + 0.015 * np.sin(4 * np.pi * time)
         angle = 3 * np.sin(4 * np.pi * time + 1)
-    flip = scene.subject not in FACING_RIGHT  # the path goes to the right
-    return [Layout(float(a), float(b), extent, float(c), flip) for a, b, c in zip(x, y, angle, strict=True)]
+    if scene.subject not in FACING_RIGHT:
+        x = x[::-1]
+    return [Layout(float(a), float(b), extent, float(c)) for a, b, c in zip(x, y, angle, strict=True)]
 
 
 def caption(scene: Scene, verb: str = "moving") -> str:
@@ -58,9 +59,7 @@ def caption(scene: Scene, verb: str = "moving") -> str:
     return words.replace(scene.subject, f"{scene.subject} {verb}", 1)
 
 
-def render_clip(
-    scene: Scene, path: list[Layout], art_folder: Path, size: int = SIZE
-) -> tuple[np.ndarray, np.ndarray]:
+def render_clip(scene: Scene, path: list[Layout], art_folder: Path, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
     """(frames uint8 [F, size, size, 3], masks uint8 [F, size, size])."""
     frames, masks = zip(*(render(scene, layout, art_folder, size) for layout in path), strict=True)
     return np.stack(frames), np.stack(masks)

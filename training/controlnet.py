@@ -62,6 +62,7 @@ def work(rank: int, workers: int, folder: Path, unet_folder: Path, count: int, s
     denoiser.synchronise(control, 0.0, workers)
     rng = np.random.default_rng((state.samples, rank, 3))
     batches = denoiser.Batches(folder, count, rng)
+    batches.keep_as_drawn()
     alpha_bar = denoiser.scheduler().alphas_cumprod
     tables = alpha_bar, denoiser.loss_weights(alpha_bar)
     losses: list[float] = []

@@ -11,7 +11,7 @@ import numpy as np
 
 from training import art
 from training.captions import random_caption
-from training.renderer import Scene, random_layout, render
+from training.renderer import Layout, Scene, random_layout, render
 from training.vocabulary import (
     BACKGROUND_LIST,
     COLOUR_LIST,
@@ -60,6 +60,24 @@ def random_label(rng: np.random.Generator, held_out: bool | None) -> list[int]:
     return [subject, background, colour, style]
 
 
+def facing_as_drawn(folder: Path, art_folder: Path, split: str, count: int, held_out: bool | None) -> np.ndarray:
+    """Indices of the pictures whose subject is not mirrored, found by drawing their parameters again."""
+    path = folder / f"{split}-{count}-as-drawn.npy"
+    if not path.exists():
+        kept = [i for i in range(count) if not draw_scene(art_folder, split, i, held_out)[1].flip]
+        np.save(path, np.array(kept))
+    return np.load(path)
+
+
+def draw_scene(art_folder: Path, split: str, index: int, held_out: bool | None) -> tuple[Scene, Layout, list[int]]:
+    """What picture ``index`` of a split shows and where, with its label row."""
+    seed = FIRST_SEED[split] + index
+    rng = np.random.default_rng((seed, 1))
+    label = random_label(rng, held_out)
+    scene = Scene(*words(np.asarray(label)), seed=seed)
+    return scene, random_layout(rng, scene, art_folder), label
+
+
 def open_renders(folder: Path, split: str, count: int, mode: str = "r") -> Renders:
     """Memory maps of a split; ``mode`` "w+" creates them."""
     shapes = {"images": ((count, SIZE, SIZE, 3), np.uint8), "masks": ((count, SIZE, SIZE), np.uint8)}
@@ -77,11 +95,7 @@ def render_chunk(job: tuple[Path, Path, str, int, int, bool | None]) -> int:
     cv2.setNumThreads(1)
     renders = open_renders(folder, split, count, "r+")
     for index in range(first, min(first + CHUNK, count)):
-        seed = FIRST_SEED[split] + index
-        rng = np.random.default_rng((seed, 1))
-        renders.labels[index] = label = random_label(rng, held_out)
-        scene = Scene(*words(np.asarray(label)), seed=seed)
-        layout = random_layout(rng, scene, art_folder)
+        scene, layout, renders.labels[index] = draw_scene(art_folder, split, index, held_out)
         renders.images[index], renders.masks[index] = render(scene, layout, art_folder)
     return first
 

@@ -63,9 +63,7 @@ def clip_psnr(vae: nn.Module, path: Path, size: int = SIZE, frames: int = 24) ->
             image = frame.to_ndarray(format="rgb24")
             side = min(image.shape[:2])
             y, x = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-            pictures.append(
-                cv2.resize(image[y : y + side, x : x + side], (size, size), interpolation=cv2.INTER_AREA)
-            )
+            pictures.append(cv2.resize(image[y : y + side, x : x + side], (size, size), interpolation=cv2.INTER_AREA))
             if len(pictures) == frames:
                 break
     images = np.stack(pictures)

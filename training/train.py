@@ -18,7 +18,7 @@ from transformers import CLIPTokenizer
 from training import autoencoder, clip, clips, controlnet, evaluate, export, judge, latents, unet
 from training.card import model_card
 from training.checkpoint import progress
-from training.dataset import Renders, prepare
+from training.dataset import Renders, facing_as_drawn, prepare
 from training.sampling import Sampler, contact_sheet
 from training.tokenizer import caption_corpus, train_tokenizer
 from training.vocabulary import SUBJECT_LIST
@@ -68,6 +68,7 @@ def tokenizer(plan: Plan) -> CLIPTokenizer:
 
 def run_render(plan: Plan) -> None:
     latents.prepare(plan.work, plan.training_renders())
+    facing_as_drawn(plan.work / "renders", plan.art, "train", plan.train_count, False)
     plan.fresh_renders()
 
 

@@ -23,6 +23,7 @@ from training.tokenizer import token_ids
 SUBJECT_WEIGHT = 3.0  # loss inside the subject, relative to outside
 EMPTY = 0.1  # share of empty captions, for classifier-free guidance
 MIN_SNR = 5.0
+BOTH_WAYS = 0.65  # share of the time after which mirrored subjects are left out
 SYNC = 12  # steps between two averagings of the workers' weights
 
 
@@ -95,11 +96,16 @@ class Batches:
         _, self.latents, self.masks = latents.prepare(folder, self.renders)
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.text = clip.load_text(self.tokenizer, folder)
-        self.rng = rng
+        self.rng, self.pool = rng, np.arange(count)
+        self.as_drawn = np.load(folder / "renders" / f"train-{count}-as-drawn.npy")
+
+    def keep_as_drawn(self) -> None:
+        """From now on leave out mirrored subjects: one pose each comes out clearer than a blend of two."""
+        self.pool = self.as_drawn
 
     @torch.no_grad()
     def draw(self, size: int) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
-        index = np.sort(self.rng.integers(0, len(self.renders), size))
+        index = np.sort(self.rng.choice(self.pool, size))
         captions = ["" if self.rng.random() < EMPTY else self.renders.caption(self.rng, int(i)) for i in index]
         with torch.autocast("cpu", torch.bfloat16):
             text = self.text(input_ids=torch.from_numpy(token_ids(self.tokenizer, captions))).last_hidden_state
@@ -173,6 +179,8 @@ def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batc
     losses: list[float] = []
     saved = clock = time.monotonic()
     while state.seconds < seconds:
+        if state.seconds > BOTH_WAYS * seconds:
+            batches.keep_as_drawn()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(state.seconds / seconds, state.samples)
         for _ in range(SYNC):
