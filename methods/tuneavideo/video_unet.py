@@ -90,7 +90,7 @@ class VideoUNet(nn.Module):
         self._state = FrameState()
         self._processor = FirstPrevious(self._state, attention)
         self._blocks = transformer_blocks(unet)
-        self._merged = False
+        self._merged = self._detached = False
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
         self._norms: dict[str, nn.GroupNorm] = {}  # the UNet's own norms that were replaced
         self._values: dict[str, Tensor] = {}  # the UNet's own values of parameters that were selected or loaded
@@ -105,9 +105,7 @@ class VideoUNet(nn.Module):
             raise
 
     @classmethod
-    def from_pretrained(
-        cls, folder: str | Path, group_norm: Literal["clip", "frame"] = "clip", **options: Any
-    ) -> Self:
+    def from_pretrained(cls, folder: str | Path, group_norm: Literal["clip", "frame"] = "clip", **options: Any) -> Self:
         """Load an official video ``unet/`` folder, or an image one, which is then inflated; `options` as above."""
         from tuneavideo.checkpoint import load_unet
 
@@ -119,13 +117,9 @@ class VideoUNet(nn.Module):
     # Installing and taking off
 
     def _install(self, generator: torch.Generator | None) -> None:
-        self.unet.requires_grad_(False)
         like = next(self.unet.parameters())
         self.unet.set_attn_processor(
-            {
-                name: self._processor if name.endswith("attn1.processor") else p
-                for name, p in self._processors.items()
-            }
+            {name: self._processor if name.endswith("attn1.processor") else p for name, p in self._processors.items()}
         )
         for block in self._blocks.values():
             dim = block.norm1.normalized_shape[0]
@@ -166,6 +160,9 @@ class VideoUNet(nn.Module):
     def detach(self) -> UNet2DConditionModel:
         """Take everything off and return the UNet as it was before; the second time it does nothing."""
         unet = self.unet
+        if self._detached:
+            return unet
+        self._detached = True
         while self._hooks:
             self._hooks.pop().remove()
         for name, norm in self._norms.items():
@@ -333,12 +330,13 @@ def check_supported(unet: Any) -> None:
     """`MethodError` unless the UNet is a stock one with self- and cross-attention in each transformer block."""
     from diffusers import UNet2DConditionModel
 
-    if not isinstance(unet, UNet2DConditionModel):
+    stock: type[Any] = UNet2DConditionModel
+    if not isinstance(unet, stock):
         raise MethodError(f"the UNet is a {type(unet).__name__}; Tune-A-Video needs a UNet2DConditionModel")
     blocks = transformer_blocks(unet).values()
     if not blocks or any(block.attn2 is None or block.only_cross_attention for block in blocks):
-        raise MethodError(
-            "this UNet lacks self- or cross-attention blocks; Tune-A-Video needs a text-to-image UNet"
-        )
+        raise MethodError("this UNet lacks self- or cross-attention blocks; Tune-A-Video needs a text-to-image UNet")
+    if unet.config.addition_embed_type is not None:
+        raise MethodError("this UNet needs more than a prompt (as Stable Diffusion XL does); that is not supported")
     if any(hasattr(block, "attn_temp") for block in blocks):
         raise MethodError("this UNet already carries a VideoUNet: call its detach() first")

@@ -226,7 +226,9 @@ def test_installs_once():
     with pytest.raises(MethodError, match="already carries"):
         VideoUNet(unet)
     first.detach()
-    VideoUNet(unet).detach()
+    second = VideoUNet(unet)
+    first.detach()
+    predict(second)
 
 
 def test_new_parameters_come_from_the_generator_alone():
