@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from common import in_subprocess, measure, write_result
+from common import in_subprocess, measure, surroundings, write_result
 
 FRAMES, SIDE, TOKENS, WIDTH = 8, 32, 77, 256
 OFFICIAL = {"train": {"cpu_seconds": 16.8, "peak_gib": 6.4}, "sample": {"cpu_seconds": 10.6, "peak_gib": 2.8}}
@@ -133,7 +133,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         print(json.dumps(measure(work_of(sys.argv[1]), repeats=4 if "reference" not in sys.argv[1] else 1)))
         return
-    cases = {}
+    where, cases = surroundings(), {}
     for case in CASES:
         cases[case] = in_subprocess(__file__, case)
         kind = "train" if "train" in case else "sample"
@@ -141,9 +141,7 @@ def main() -> None:
             cases[case][f"{figure}_of_official"] = round(cases[case][figure] / official, 3)
         print(case, json.dumps(cases[case]))
     settings = {"frames": FRAMES, "side": SIDE, "threads": 1, "guidance_scale": 12.5, "weights": "random, seed 0"}
-    print(
-        write_result("tuneavideo", {"settings": settings, "official": OFFICIAL, "targets": TARGETS, "cases": cases})
-    )
+    print(write_result("tuneavideo", {"settings": settings, "official": OFFICIAL, "targets": TARGETS, "cases": cases}))
 
 
 if __name__ == "__main__":

@@ -112,9 +112,9 @@ def cpu_flags() -> list[str]:
     return [flag for flag in cpu_lines("flags").split() if flag in wanted]
 
 
-def write_result(suite: str, result: dict[str, Any]) -> Path:
-    """Write ``results/<suite>.json``."""
+def write_result(suite: str, result: dict[str, Any], where: dict[str, Any] | None = None) -> Path:
+    """Write ``results/<suite>.json``, with the `surroundings` of its start, if given, or of now."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{suite}.json"
-    path.write_text(json.dumps(surroundings() | result, indent=2) + "\n")
+    path.write_text(json.dumps((where or surroundings()) | result, indent=2) + "\n")
     return path
