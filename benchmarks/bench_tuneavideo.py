@@ -141,7 +141,8 @@ def main() -> None:
             cases[case][f"{figure}_of_official"] = round(cases[case][figure] / official, 3)
         print(case, json.dumps(cases[case]))
     settings = {"frames": FRAMES, "side": SIDE, "threads": 1, "guidance_scale": 12.5, "weights": "random, seed 0"}
-    print(write_result("tuneavideo", {"settings": settings, "official": OFFICIAL, "targets": TARGETS, "cases": cases}))
+    result = {"settings": settings, "official": OFFICIAL, "targets": TARGETS, "cases": cases}
+    print(write_result("tuneavideo", result, where))
 
 
 if __name__ == "__main__":
