@@ -33,9 +33,7 @@ class TemporalAttention(nn.Module):
     random output bias that the official code leaves.
     """
 
-    def __init__(
-        self, dim: int, heads: int, init: str = "identity", generator: torch.Generator | None = None
-    ) -> None:
+    def __init__(self, dim: int, heads: int, init: str = "identity", generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.heads = heads
         self.to_q = linear(dim, dim, bias=False, generator=generator)
