@@ -28,6 +28,14 @@ def held_out_labels(count: int, seed: int = 99) -> np.ndarray:
     return np.array([random_label(rng, True) for _ in range(count)])
 
 
+def every_subject_labels(each: int = 10, seed: int = 98) -> np.ndarray:
+    """Attributes [20 * each, 4]: every subject equally often, the rest at random."""
+    rng = np.random.default_rng(seed)
+    rows = np.array([random_label(rng, None) for _ in range(each * judge.CLASSES[0])])
+    rows[:, 0] = np.arange(len(rows)) % judge.CLASSES[0]
+    return rows
+
+
 def sample_accuracy(
     sampler: Sampler,
     model: nn.Module,

@@ -58,6 +58,16 @@ def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
 
 
+def load_as_float32(config: Path) -> None:
+    """transformers would otherwise load half precision as such, unlike diffusers, and a pipeline would be mixed."""
+    content = json.loads(config.read_text())
+    content["dtype"] = "float32"
+    for part in ("text_config", "vision_config"):
+        if part in content:
+            content[part]["dtype"] = "float32"
+    config.write_text(json.dumps(content, indent=2) + "\n")
+
+
 def export(folder: Path, target: Path) -> None:
     """Write the folder ``target`` from the checkpoints in ``folder``; its card and notices are kept."""
     part = target.with_name(target.name + ".part")
@@ -78,6 +88,8 @@ def export(folder: Path, target: Path) -> None:
     pipeline.to(torch.float16).save_pretrained(part)
     save_tokenizer(tokenizer, part / "tokenizer")
     pair.half().save_pretrained(part / "clip")
+    for tower in ("text_encoder", "clip"):
+        load_as_float32(part / tower / "config.json")
     image_processor().save_pretrained(part / "clip")
     save_tokenizer(tokenizer, part / "clip")
     control: ControlNetModel = controlnet.load(folder, denoiser.float())

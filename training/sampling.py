@@ -64,8 +64,8 @@ class Sampler:
         self,
         prompts: list[str],
         *,
-        steps: int = 30,
-        guidance_scale: float = 4.0,
+        steps: int = 25,
+        guidance_scale: float = 5.0,
         rng: np.random.Generator,
         denoiser: nn.Module | None = None,
     ) -> np.ndarray:

@@ -117,20 +117,20 @@ def run_evaluate(plan: Plan) -> None:
     print(json.dumps(figures, indent=1))
 
 
-def measure(plan: Plan, folder: Path, *, steps: int = 30, guidance_scale: float = 4.0) -> dict:
+def measure(plan: Plan, folder: Path, *, steps: int = 25, guidance_scale: float = 5.0) -> dict:
     """Every figure of the model card."""
     sampler, model, fresh = Sampler(folder), judge.load(plan.work), plan.fresh_renders()
     labels = evaluate.held_out_labels(400)
-    accuracy, found, images = evaluate.sample_accuracy(
-        sampler, model, labels, steps=steps, guidance_scale=guidance_scale
-    )
+    accuracy, _, images = evaluate.sample_accuracy(sampler, model, labels, steps=steps, guidance_scale=guidance_scale)
+    all_labels = evaluate.every_subject_labels()
+    _, found_all, _ = evaluate.sample_accuracy(sampler, model, all_labels, steps=steps, guidance_scale=guidance_scale)
     sheet = contact_sheet(images[:96], 16)
     cv2.imwrite(str(folder / "samples.webp"), sheet[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 92])
     figures = {
         "sampling": {"steps": steps, "guidance_scale": guidance_scale, "samples": len(labels)},
         "judge on fresh renders": judge.accuracy(judge.classify(model, fresh.images), fresh.labels),
         "held-out samples": accuracy,
-        "subjects": evaluate.per_subject(found, labels, SUBJECT_LIST),
+        "subjects": evaluate.per_subject(found_all, all_labels, SUBJECT_LIST),
         "autoencoder dB": {"fresh renders": reconstruction(sampler, fresh)},
         "edge F1": evaluate.control_figures(folder, sampler, fresh),
         "clip": evaluate.ranking(folder, fresh),
