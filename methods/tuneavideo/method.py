@@ -162,7 +162,7 @@ class _Job:
             if needed:
                 posterior = codec.encode_posterior(self.models.vae, self.pixels)
                 _save(files[0], mean=posterior.mean, std=posterior.std)
-                self.write(files[1], self.frames)
+                self.write(files[1], self.video.frames)
 
     def tune(self) -> None:
         """One-shot tuning on the source prompt; the tuned tensors go to ``adapter.safetensors``."""
@@ -285,8 +285,8 @@ class _Job:
     def write(self, path: Path, frames: np.ndarray | None) -> None:
         """Write frames at the output size with the source's rate and sound."""
         assert frames is not None
-        if self.config.video.output_size == "source":
-            frames = stretch_frames(frames, (self.video.width, self.video.height))
+        source = (self.video.width, self.video.height)
+        frames = stretch_frames(frames, source if self.config.video.output_size == "source" else self.size)
         write_video(path, frames, self.video.fps, audio_from=self.video if self.video.has_audio else None)
 
     def metadata(self) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def test_run_help_lists_the_methods_flags(capsys):
         (["run", "tuneavideo"], "no clip was given"),
         (["run", "tuneavideo", "no-such-clip.mp4", "--prompt", "x"], "no-such-clip.mp4"),
         (["run", "tuneavideo", "a.mp4", "--promt", "x"], "--prompt"),
-        (["run", "tuneavideo", "a.mp4", "--frames", "many"], "many"),
+        (["run", "tuneavideo", "a.mp4", "--frames", "many"], "--frames"),
         (["run", "tuneavideo", "a.mp4", "--set", "sample.stepz=3"], "did you mean 'sample.steps'"),
         (["run", "tuneavideo", "a.mp4", "--config", "none.yaml"], "none.yaml"),
         (["run", "tuneawideo", "a.mp4"], "tuneawideo"),
