@@ -64,7 +64,7 @@ class Sampler:
         self,
         prompts: list[str],
         *,
-        steps: int = 25,
+        steps: int = 20,
         guidance_scale: float = 5.0,
         rng: np.random.Generator,
         denoiser: nn.Module | None = None,

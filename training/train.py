@@ -117,7 +117,7 @@ def run_evaluate(plan: Plan) -> None:
     print(json.dumps(figures, indent=1))
 
 
-def measure(plan: Plan, folder: Path, *, steps: int = 25, guidance_scale: float = 5.0) -> dict:
+def measure(plan: Plan, folder: Path, *, steps: int = 20, guidance_scale: float = 5.0) -> dict:
     """Every figure of the model card."""
     sampler, model, fresh = Sampler(folder), judge.load(plan.work), plan.fresh_renders()
     labels = evaluate.held_out_labels(400)
