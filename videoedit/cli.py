@@ -77,9 +77,7 @@ def methods() -> None:
 @app.command("show-config")
 def show_config(
     method: str,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file to resolve; without it: the defaults.")
-    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file to resolve; without it: the defaults.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
 ) -> None:
     """Print a method's settings as YAML: the defaults, or a file and --set resolved."""
@@ -150,9 +148,7 @@ def _command(spec: MethodSpec) -> Any:
         _parameter("config", Path | None, typer.Option("--config", help="YAML file with settings.")),
         _parameter("set_", list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")),
         _parameter("dry_run", bool, typer.Option("--dry-run", help="Say what would be done."), False),
-        _parameter(
-            "fresh", bool, typer.Option("--fresh", help="Start over, forgetting earlier work."), False
-        ),
+        _parameter("fresh", bool, typer.Option("--fresh", help="Start over, forgetting earlier work."), False),
         _parameter("debug", bool, typer.Option("--debug", help="Show tracebacks."), False),
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -161,9 +157,7 @@ def _command(spec: MethodSpec) -> Any:
 
 
 def _parameter(name: str, kind: Any, option: Any, default: Any = None) -> inspect.Parameter:
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, option], default=default
-    )
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, option], default=default)
 
 
 def _flag_type(flag: Flag) -> Any:
@@ -183,9 +177,7 @@ def _common_flags() -> tuple[Flag, ...]:
     )
 
 
-def _resolve(
-    spec: MethodSpec, file: Path | None, flags: list[tuple[str, Any]], assignments: list[str]
-) -> RunConfig:
+def _resolve(spec: MethodSpec, file: Path | None, flags: list[tuple[str, Any]], assignments: list[str]) -> RunConfig:
     """defaults < file < --set < flags, validated."""
     from videoedit.config import build_config, parse_assignments, read_yaml, set_value
 

@@ -111,9 +111,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(
-            f"config file {path} is not YAML{where}: {getattr(error, 'problem', error)}"
-        ) from error
+        raise ConfigError(f"config file {path} is not YAML{where}: {getattr(error, 'problem', error)}") from error
     if data is None:
         return {}
     if not isinstance(data, dict):

@@ -47,9 +47,7 @@ class Schedule:
         try:
             ddim.set_timesteps(steps)
         except ValueError as error:
-            raise ConfigError(
-                f"the scheduler's timestep_spacing is {config.timestep_spacing!r}: {error}"
-            ) from error
+            raise ConfigError(f"the scheduler's timestep_spacing is {config.timestep_spacing!r}: {error}") from error
         schedule = cls(
             # "trailing" rounds to one timestep too many, -1, for some numbers of steps (61, 103, …)
             timesteps=tuple(t for t in ddim.timesteps.tolist() if t >= 0),

@@ -45,15 +45,11 @@ def open_clip(path: Path) -> Iterator[tuple[Any, Any]]:
                 f"{path}: the file is cut short or was never finished (its index, 'moov', is missing); "
                 "copy or export it again"
             ) from error
-        raise InputError(
-            f"{path}: not a video or image that can be read; expected mp4, webm, gif, png ..."
-        ) from error
+        raise InputError(f"{path}: not a video or image that can be read; expected mp4, webm, gif, png ...") from error
     with container:
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams or streams[0].codec_context is None or container.format.name in _TEXT_ART:
-            kind = (
-                "has sound but no picture" if container.streams.audio else "not a video or image that can be read"
-            )
+            kind = "has sound but no picture" if container.streams.audio else "not a video or image that can be read"
             raise InputError(f"{path}: {kind}; expected mp4, webm, gif, png ...")
         yield container, streams[0]
 

@@ -224,17 +224,13 @@ def _load(from_pretrained: Callable[..., Any], folder: Path, **options: Any) -> 
     except _LOADING_ERRORS as error:
         raise WeightsError(f"{folder} could not be loaded: {first_line(error)}") from error
     if missing := sorted(info["missing_keys"]):
-        raise WeightsError(
-            f"the weights in {folder} lack {len(missing)} tensors of its config, first {missing[0]!r}"
-        )
+        raise WeightsError(f"the weights in {folder} lack {len(missing)} tensors of its config, first {missing[0]!r}")
     return network
 
 
 def _tokenizer(folder: Path) -> CLIPTokenizer:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise WeightsError(
-            f"there is no tokenizer in {folder}; expected tokenizer.json, or vocab.json and merges.txt"
-        )
+        raise WeightsError(f"there is no tokenizer in {folder}; expected tokenizer.json, or vocab.json and merges.txt")
     try:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except _LOADING_ERRORS as error:

@@ -52,12 +52,8 @@ def run_method(
     clip = _clip(config)
     identity = _identity(method, config, clip)
     refuse_foreign(folder, identity, fresh=fresh)
-    video = read_video(
-        clip, start=config.video.start, stride=config.video.stride, num_frames=_frames(config, clip)
-    )
-    models = load_models(
-        config.model, device=config.device, dtype=config.dtype, allow_pickle=config.allow_pickle
-    )
+    video = read_video(clip, start=config.video.start, stride=config.video.stride, num_frames=_frames(config, clip))
+    models = load_models(config.model, device=config.device, dtype=config.dtype, allow_pickle=config.allow_pickle)
     record: dict[str, Any] = {
         "method": method,
         "title": f"{clip.name}: {method}",
@@ -92,9 +88,7 @@ def run_method(
 
 def _clip(config: RunConfig) -> Path:
     if config.clip is None:
-        raise ConfigError(
-            "no clip was given; name a video: videoedit run METHOD CLIP, or `clip:` in the config"
-        )
+        raise ConfigError("no clip was given; name a video: videoedit run METHOD CLIP, or `clip:` in the config")
     return config.clip
 
 

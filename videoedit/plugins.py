@@ -56,8 +56,7 @@ class MethodSpec:
             return resolve_name(getattr(self, part))
         except (ImportError, AttributeError, ValueError) as error:
             raise MethodError(
-                f"method {self.name!r} is installed but its {part} ({getattr(self, part)}) "
-                f"cannot be loaded: {error}"
+                f"method {self.name!r} is installed but its {part} ({getattr(self, part)}) cannot be loaded: {error}"
             ) from error
 
 

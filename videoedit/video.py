@@ -303,9 +303,7 @@ def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         yield array
 
 
-def _encode(
-    path: Path, frames: Iterator[np.ndarray], shape: tuple[int, ...], rate: Fraction, audio_from: Any
-) -> None:
+def _encode(path: Path, frames: Iterator[np.ndarray], shape: tuple[int, ...], rate: Fraction, audio_from: Any) -> None:
     with contextlib.ExitStack() as stack:
         options = {"movflags": "+faststart+use_metadata_tags", "fflags": "+bitexact"}
         output = av.open(f"file:{path}", "w", format="mp4", options=options)

@@ -95,7 +95,5 @@ class TuneAVideoConfig(RunConfig):
     @model_validator(mode="after")
     def _consistent(self) -> TuneAVideoConfig:
         if self.truth and len(self.truth) != len(self.prompts):
-            raise ValueError(
-                f"truth names {len(self.truth)} videos for {len(self.prompts)} prompts; give one each"
-            )
+            raise ValueError(f"truth names {len(self.truth)} videos for {len(self.prompts)} prompts; give one each")
         return self

@@ -14,9 +14,7 @@ from videoedit.errors import ConfigError
 from videoedit.testing import SD_SCHEDULER as SD
 
 OPTIONS = list(
-    itertools.product(
-        ("epsilon", "v_prediction", "sample"), ("leading", "trailing", "linspace"), (0, 1), (True, False)
-    )
+    itertools.product(("epsilon", "v_prediction", "sample"), ("leading", "trailing", "linspace"), (0, 1), (True, False))
 )
 
 
@@ -144,9 +142,7 @@ def test_there_are_as_many_steps_as_asked_for(steps):
     """diffusers' "trailing" makes 62 of 61, the last one at timestep -1."""
     for spacing in ("leading", "trailing", "linspace"):
         timesteps = Schedule.from_scheduler(SD | {"timestep_spacing": spacing}, steps).timesteps
-        assert (
-            len(timesteps) == steps and min(timesteps) >= 0 and sorted(timesteps, reverse=True) == list(timesteps)
-        )
+        assert len(timesteps) == steps and min(timesteps) >= 0 and sorted(timesteps, reverse=True) == list(timesteps)
 
 
 def test_as_ddim_never_hands_back_the_callers_object():

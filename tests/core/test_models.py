@@ -82,9 +82,7 @@ def test_device(saved):
 
 
 def test_any_scheduler_becomes_ddim(folder):
-    pndm = diffusers.PNDMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
-    )
+    pndm = diffusers.PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
     pndm.save_pretrained(folder / "scheduler")
     config = load_models(str(folder)).scheduler.config
     assert (config.clip_sample, config.set_alpha_to_one, config.beta_end) == (False, False, 0.012)

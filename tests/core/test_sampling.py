@@ -14,9 +14,7 @@ from videoedit.testing import SD_SCHEDULER as SD
 from videoedit.testing import tiny_unet
 
 OPTIONS = list(
-    itertools.product(
-        ("epsilon", "v_prediction", "sample"), ("leading", "trailing", "linspace"), (0, 1), (True, False)
-    )
+    itertools.product(("epsilon", "v_prediction", "sample"), ("leading", "trailing", "linspace"), (0, 1), (True, False))
 )
 
 

@@ -44,9 +44,7 @@ def off(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(int) - b).mean())
 
 
-def encode(
-    path: Path, frames: Any, stamps: Any, *, codec: str, pix_fmt: str, tick: Fraction, **options: str
-) -> None:
+def encode(path: Path, frames: Any, stamps: Any, *, codec: str, pix_fmt: str, tick: Fraction, **options: str) -> None:
     """Write a file with PyAV alone: any codec, any time stamps."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=25, options=options)

@@ -74,9 +74,7 @@ def main(model: str, clip: str, work: Path, wanted: int) -> None:
                 break
             kills += 1
             record = folder / "run.json"
-            stage = (
-                "start" if not record.exists() else f"after {len(json.loads(record.read_text())['stages'])} stages"
-            )
+            stage = "start" if not record.exists() else f"after {len(json.loads(record.read_text())['stages'])} stages"
             during[stage] = during.get(stage, 0) + 1
             if kills == wanted:
                 assert os.waitpid(start(config, folder), 0)[1] == 0

@@ -407,9 +407,7 @@ def test_steps_may_grow_but_not_shrink(tmp_path: Path) -> None:
         (Job(), {"unet": VideoUNet(tiny_unet(seed=1))}, "weights"),
     ],
 )
-def test_refuses_the_state_of_another_tuning(
-    job: Job, settings: dict[str, Any], named: str, tmp_path: Path
-) -> None:
+def test_refuses_the_state_of_another_tuning(job: Job, settings: dict[str, Any], named: str, tmp_path: Path) -> None:
     state = tmp_path / "tune.state.safetensors"
     Job().run(steps=1, state_path=state)
     kept = state.read_bytes()

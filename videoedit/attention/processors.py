@@ -154,9 +154,7 @@ def frame_attention(query: Tensor, key: Tensor, value: Tensor, *, mode: FrameMod
     return torch.cat([head, tail], dim=1)
 
 
-def frame_attention_reference(
-    query: Tensor, key: Tensor, value: Tensor, *, mode: FrameMode, scale: float
-) -> Tensor:
+def frame_attention_reference(query: Tensor, key: Tensor, value: Tensor, *, mode: FrameMode, scale: float) -> Tensor:
     """`frame_attention` as on paper: frame by frame, softmax spelled out, doubled keys doubled."""
     frames = []
     for i in range(query.shape[1]):
