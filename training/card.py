@@ -8,7 +8,7 @@ from training.vocabulary import BACKGROUND_LIST, COLOURS, STYLES, SUBJECT_LIST
 
 
 def percents(values: dict[str, float]) -> str:
-    return " | ".join(f"{100 * values[name]:.0f} %" for name in ("subject", "background", "colour", "style"))
+    return " | ".join(f"{100 * values[name]:.1f} %" for name in ("subject", "background", "colour", "style"))
 
 
 def model_card(figures: dict, *, train_count: int, workers: int) -> str:
