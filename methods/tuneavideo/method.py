@@ -172,6 +172,13 @@ class _Job:
             if needed:
                 settings = self.config.tune.model_dump()
                 with self.run.progress.stage("tune", settings["steps"]) as advance:
+                    shown = 0
+
+                    def show(step: int, loss: float) -> None:
+                        nonlocal shown
+                        advance(step - shown, note=f"loss {loss:.4f}")  # a resumed tuning starts further on
+                        shown = step
+
                     result = tune(
                         self.unet,
                         self.posterior,
@@ -182,7 +189,7 @@ class _Job:
                         seed=self.config.seed,
                         state_path=state,
                         fingerprint=self.keys["tune"],
-                        callback=lambda step, loss: advance(note=f"loss {loss:.4f}"),
+                        callback=show,
                     )
                 self.run.record["plots"]["loss"] = result.losses
                 self.run.record["tuning"] = {
