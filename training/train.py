@@ -40,7 +40,7 @@ class Plan:
     fresh_count: int = 2_000
     unet: float = 3600
     vae: float = 700
-    clip: float = 500
+    clip: float = 1250
     judge: float = 240
     controlnet: float = 700
 
