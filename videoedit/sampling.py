@@ -21,7 +21,7 @@ class StepInfo:
     step: int  # 0, 1, … in the order the loop visits
     t: int  # timestep of the network call
     # sqrt(1 - ᾱ_prev) * eps of the previous step, the noise part of this step's incoming latents: they are
-    # sqrt(ᾱ_t) * x0 + direction for the previous step's (edited) x0. None at step 0 and in inversion.
+    # sqrt(ᾱ_t) * x0 + direction for the previous step's (edited) x0. None at the first step and in inversion.
     direction: Tensor | None
 
 
@@ -37,6 +37,9 @@ def ddim_sample(
     edit_x0: EditLatents | None = None,
     edit_latents: EditLatents | None = None,
     callback: Callable[[StepInfo], None] | None = None,
+    *,
+    start: int = 0,
+    direction: Tensor | None = None,
 ) -> Tensor:
     """Denoise `latents` (any shape, usually [B, F, C, h, w]) with eta 0; DDIM Eq. 12.
 
@@ -45,12 +48,14 @@ def ddim_sample(
     `edit_x0(x0, info)` may change it; then the direction sqrt(1 - ᾱ_prev) * eps is added, with the eps that belongs
     to the prediction as it was before clipping and editing; `callback(info)` runs last.
 
+    `start` is the first step that runs, with `latents` as noisy as it expects and, if another run stopped there, that
+    run's `direction`: going on from a step's `latents` and `info.direction` gives what the whole run gives, to the bit.
+
     `scheduler` is a diffusers scheduler or its config. The dtype of `latents` is kept: give float32 (or float64),
     even when the network runs in 16 bits. Returns the clean latents, in the shape of `latents`.
     """
     schedule = Schedule.from_scheduler(scheduler, num_inference_steps)
-    direction: Tensor | None = None
-    for step, t in enumerate(schedule.timesteps):
+    for step, t in enumerate(schedule.timesteps[start:], start):
         info = StepInfo(step, t, direction)
         if edit_latents is not None:
             latents = edit_latents(latents, info)

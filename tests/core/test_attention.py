@@ -287,3 +287,16 @@ def test_store_counts_renames_and_drops():
     kept.put("site", 0, "x", feature)
     feature.fill_(7)
     assert kept.get("site", 0, "x").sum() == 0
+
+
+def test_a_tag_can_be_read_and_replaced_in_one_pass(unet):
+    name = "mid_block.attentions.0.transformer_blocks.0.attn1"
+    layer, site = unet.get_submodule(name), parse_site(name, 32)
+    tokens = torch.randn(2, 4, 32, generator=torch.Generator().manual_seed(3))
+    store = FeatureStore()
+    store.put(name, 0, "previous", tokens[:1])
+    read_only = FirstPrevious(FrameState(store=store, read=("previous",)), site=site)(layer, tokens[1:])
+    replacing = FirstPrevious(FrameState(store=store, read=("previous",), write="previous"), site=site)
+    assert torch.equal(replacing(layer, tokens[1:]), read_only)
+    assert torch.equal(store.get(name, 0, "previous"), tokens[1:])
+    assert [(key, kept.shape) for key, kept in store.items()] == [((name, 0, "previous"), tokens[1:].shape)]

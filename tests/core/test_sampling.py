@@ -141,3 +141,17 @@ def test_keeps_dtype_and_records_no_gradients(dtype):
     weight = torch.ones(3, requires_grad=True)
     result = ddim_sample(lambda x, t: x.float() * weight, noise(2, 3).to(dtype), SD, 5)
     assert result.dtype == dtype and not result.requires_grad and not result.is_inference()
+
+
+@pytest.mark.parametrize("fork", [1, 7, 19])
+def test_going_on_from_a_step_equals_the_whole_run(fork):
+    seen = {}
+
+    def remember(latents, info):
+        seen[info.step] = (latents.clone(), info.direction)
+        return latents if info.direction is None else latents - 0.1 * info.direction
+
+    whole = ddim_sample(smooth, noise(1, 4, 8, 8), SD, 20, edit_latents=remember)
+    latents, direction = seen[fork]
+    rest = ddim_sample(smooth, latents, SD, 20, edit_latents=remember, start=fork, direction=direction)
+    assert torch.equal(rest, whole)

@@ -82,9 +82,9 @@ class FirstPrevious:
     def _from_store(self, attn: Attention, tokens: Tensor, state: FrameState, store: FeatureStore) -> Tensor:
         if self.site is None:
             raise MethodError("a FirstPrevious processor with a store must be made with its site")
-        if state.write is not None:
-            store.put(self.site.name, state.step, state.write, tokens)
         recalled = [store.get(self.site.name, state.step, tag) for tag in state.read]
+        if state.write is not None:  # after reading: a tag may be read and replaced in one pass
+            store.put(self.site.name, state.step, state.write, tokens)
         source = torch.cat(recalled, dim=1) if recalled else tokens
         query, key, value = project_qkv(attn, tokens, source)
         return attention(query, key, value, attn.scale)

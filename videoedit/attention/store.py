@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -48,6 +50,10 @@ class FeatureStore:
         """Forget the features with this tag, or all of them."""
         for key in [key for key in self._features if tag is None or key[2] == tag]:
             del self._features[key]
+
+    def items(self) -> Iterator[tuple[Key, Tensor]]:
+        """Every (site, step, tag) with its feature as it is kept; `put` under the same key restores it."""
+        return ((key, kept) for key, (kept, _, _) in self._features.items())
 
     def __contains__(self, key: Key) -> bool:
         return key in self._features
