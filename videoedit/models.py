@@ -28,7 +28,7 @@ __all__ = ["available_models", "fingerprint", "load_models"]
 MINI = Path(__file__).parent / "assets" / "mini"
 _CLASSES = {"vae": "AutoencoderKL", "unet": "UNet2DConditionModel", "text_encoder": "CLIPTextModel"}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _LOADING_ERRORS = (
     OSError,
     ValueError,
@@ -59,7 +59,7 @@ def load_models(
     place = _device(device)
     precision = _dtype(dtype, place)
     source = _locate(str(name), allow_pickle)
-    with _quiet():
+    with quiet_libraries():
         parts = (
             _from_file(source, precision, allow_pickle)
             if source.is_file()
@@ -102,7 +102,7 @@ def _locate(name: str, allow_pickle: bool) -> Path:
     path = Path(name).expanduser()
     if path.exists():
         return path
-    if not _HUB_ID.fullmatch(name) or path.suffix in (".safetensors", *PICKLES):
+    if not HUB_ID.fullmatch(name) or path.suffix in (".safetensors", *PICKLES):
         raise WeightsError(
             f"there is no model {name!r}: neither a file nor a folder; "
             "expected 'mini', a path, or a hub id like 'owner/model'"
@@ -114,7 +114,11 @@ def _fetch(name: str, allow_pickle: bool) -> Path:
     """Download (or find in the cache) the parts of a hub repository that we read."""
     kinds = ["*.json", "*.txt", "*.safetensors", *(["*.bin"] if allow_pickle else [])]
     folders = [*_CLASSES, "tokenizer", "scheduler"]
-    patterns = ["model_index.json", *(f"{folder}/{kind}" for folder in folders for kind in kinds)]
+    return fetch_from_hub(name, ["model_index.json", *(f"{folder}/{kind}" for folder in folders for kind in kinds)])
+
+
+def fetch_from_hub(name: str, patterns: list[str]) -> Path:
+    """The local folder of a hub repository's files that match `patterns`, downloaded if they are not in the cache."""
     try:
         return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=["*.non_ema.*", "*.fp16.*"]))
     except (OSError, ValueError, HfHubHTTPError) as error:
@@ -150,9 +154,9 @@ def _from_folder(folder: Path, dtype: torch.dtype, allow_pickle: bool) -> dict[s
     configs = _checked_configs(folder)
     files = {part: check_part(folder / part, allow_pickle) for part in _CLASSES}
     return {
-        "vae": _load(AutoencoderKL.from_pretrained, folder / "vae", torch_dtype=dtype, **files["vae"]),
-        "unet": _load(UNet2DConditionModel.from_pretrained, folder / "unet", torch_dtype=dtype, **files["unet"]),
-        "text_encoder": _load(
+        "vae": load_network(AutoencoderKL.from_pretrained, folder / "vae", torch_dtype=dtype, **files["vae"]),
+        "unet": load_network(UNet2DConditionModel.from_pretrained, folder / "unet", torch_dtype=dtype, **files["unet"]),
+        "text_encoder": load_network(
             CLIPTextModel.from_pretrained, folder / "text_encoder", dtype=dtype, **files["text_encoder"]
         ),
         "tokenizer": _tokenizer(folder / "tokenizer"),
@@ -217,7 +221,7 @@ def _not_a_model(folder: Path) -> str:
     return f"{folder} is not a model in diffusers' layout: it has no model_index.json"
 
 
-def _load(from_pretrained: Callable[..., Any], folder: Path, **options: Any) -> Any:
+def load_network(from_pretrained: Callable[..., Any], folder: Path, **options: Any) -> Any:
     """One network, complete: diffusers would fill missing tensors with random numbers."""
     try:
         network, info = from_pretrained(folder, local_files_only=True, output_loading_info=True, **options)
@@ -287,7 +291,7 @@ def _file_trouble(path: Path, configs: Path | None, error: BaseException) -> str
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """No progress bars or remarks from the libraries while a model loads; their settings return afterwards."""
     libraries: list[Any] = [diffusers.utils.logging, transformers.utils.logging]
     before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
