@@ -1,0 +1,141 @@
+"""What the engine minimises, in integers: packed channels, the pyramid, and fields to start from.
+
+A channel v (0..255) of weight w is stored as the integer ``round(v * sqrt(w) * scale)``, so that the squared difference of two
+stored values is w * difference^2 in units of 1 / scale^2. Sums of integers do not depend on their order: every
+implementation, compiler and processor comes to the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes: TypeAlias = NDArray[np.uint8]
+Shorts: TypeAlias = NDArray[np.int16]
+Field: TypeAlias = NDArray[np.int32]
+Guide: TypeAlias = tuple[Bytes, Bytes, float]
+
+PATCH = 5
+RADIUS = PATCH // 2
+UNIFORMITY = 3500.0
+SMALLEST_SIDE = 2 * PATCH + 1  # of the coarsest level
+LANES = 16  # channels of a pixel are filled up with zeros to a multiple, for the vector units
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of the pyramid.
+
+    style: the source image ``[h, w, 3]``; source: its packed style and guides ``[h, w, C]``; target: the same of the image
+    in the making, its border repeated RADIUS times, ``[h + 4, w + 4, C]``; `paint` fills in its style channels.
+    tones: what each grey level of a style channel is stored as. scale: see the module.
+    """
+
+    style: Bytes
+    source: Shorts
+    target: Shorts
+    tones: Shorts
+    scale: float
+
+    @property
+    def penalty(self) -> int:
+        """Cost of one use of one pixel of a candidate's patch: UNIFORMITY times its share in the occupancy."""
+        return round(UNIFORMITY / PATCH**4 * self.scale**2)
+
+    def paint(self, image: Bytes) -> None:
+        """Make `image` ``[h, w, 3]`` the current estimate of the target."""
+        self.target[..., :3] = pad(self.tones[image])
+
+
+def pad(image: Shorts) -> Shorts:
+    """``[h, w, C]`` -> ``[h + 4, w + 4, C]``, the border repeated."""
+    return np.pad(image, ((RADIUS, RADIUS), (RADIUS, RADIUS), (0, 0)), mode="edge")
+
+
+def integer_scale(weights: Sequence[float]) -> float:
+    """The finest scale at which a value fits in 16 bits and the sum over a row of a patch in 32."""
+    row = PATCH * 255**2 * sum(weights)
+    return min(np.sqrt((2**31 - 1) / row), (2**15 - 1) / (255 * np.sqrt(max(weights)))) * 0.999
+
+
+def tone_table(weight: float, scale: float) -> Shorts:
+    """What the grey levels 0..255 of a channel of this weight are stored as."""
+    return np.round(np.arange(256) * np.sqrt(weight) * scale).astype(np.int16)
+
+
+def pack(images: Sequence[Bytes], tables: Sequence[Shorts]) -> Shorts:
+    """Interleave images ``[H, W, c]``, each through its table, to ``[H, W, C]`` with C a multiple of LANES."""
+    channels = sum(image.shape[2] for image in images)
+    packed = np.zeros((*images[0].shape[:2], -(-channels // LANES) * LANES), np.int16)
+    first = 0
+    for image, table in zip(images, tables, strict=True):
+        packed[..., first : first + image.shape[2]] = table[image]
+        first += image.shape[2]
+    return packed
+
+
+def pyramid(style: Bytes, guides: Sequence[Guide]) -> Iterator[Level]:
+    """The levels, coarsest first; each half the size of the next, sides rounded down.
+
+    Lower levels are point samples (EbSynth interpolates, at places that are whole pixels if sides divide evenly).
+    """
+    scale = integer_scale([1.0] + [weight for _, _, weight in guides])
+    tables = [tone_table(1 / 3, scale)] + [tone_table(weight / image.shape[2], scale) for image, _, weight in guides]
+    source = pack([style, *(guide[0] for guide in guides)], tables)
+    target = pack([style, *(guide[1] for guide in guides)], tables)
+    for exponent in reversed(range(depth(style.shape[:2]))):
+        yield Level(
+            style=thin(style, exponent),
+            source=thin(source, exponent),
+            target=pad(thin(target, exponent)),
+            tones=tables[0],
+            scale=scale,
+        )
+
+
+def depth(size: tuple[int, ...]) -> int:
+    """The number of levels: the smaller side of the coarsest is at least SMALLEST_SIDE, if there is more than one."""
+    levels = 1
+    while min(size) >> levels >= SMALLEST_SIDE:
+        levels += 1
+    return levels
+
+
+def thin(image: NDArray, exponent: int) -> NDArray:
+    """Every 2^exponent-th pixel of every 2^exponent-th row, as many as fit."""
+    height, width = (side >> exponent for side in image.shape[:2])
+    step = 1 << exponent
+    return np.ascontiguousarray(image[::step, ::step][:height, :width])
+
+
+def random_field(size: tuple[int, ...], generator: np.random.Generator) -> Field:
+    """A field ``[h, w, 2]`` of source pixels whose patches lie inside the image."""
+    height, width = size
+    x = generator.integers(RADIUS, width - RADIUS, size)
+    y = generator.integers(RADIUS, height - RADIUS, size)
+    return np.stack([x, y], axis=-1).astype(np.int32)
+
+
+def coarse_field(field: Field, exponent: int) -> Field:
+    """A field of the full size, 2^exponent times smaller."""
+    smaller = thin(field, exponent) >> exponent
+    return clamp(smaller, RADIUS)
+
+
+def doubled(field: Field, size: tuple[int, ...]) -> Field:
+    """A field for the next level, of this (height, width)."""
+    y, x = np.indices(size)
+    height, width = field.shape[:2]
+    parent = field[np.minimum(y // 2, height - 1), np.minimum(x // 2, width - 1)]
+    return clamp(2 * parent + np.stack([x % 2, y % 2], axis=-1), PATCH)
+
+
+def clamp(field: NDArray, margin: int) -> Field:
+    """Move source pixels to `margin` or more pixels inside the image, which has the field's size."""
+    height, width = field.shape[:2]
+    limits = (width - 1 - margin, height - 1 - margin)
+    return np.clip(field, margin, limits).astype(np.int32)
