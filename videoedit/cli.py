@@ -14,7 +14,7 @@ from videoedit import __version__
 from videoedit.errors import VideoEditError
 
 if TYPE_CHECKING:
-    from videoedit.config import RunConfig
+    from videoedit.config import ClipConfig
     from videoedit.plugins import Flag, MethodSpec
 
 app = typer.Typer(
@@ -37,6 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
     logging.addLevelName(logging.WARNING, "warning")
     if arguments[:1] == ["run"]:
         _add_methods()
+    else:
+        _add_commands()
     try:
         sys.exit(app(arguments, standalone_mode=False) or 0)
     except (KeyboardInterrupt, typer.Abort):
@@ -132,6 +134,14 @@ def _add_methods() -> None:
         run_app.command(spec.name, help=f"{spec.summary[:1].upper()}{spec.summary[1:]}.")(_command(spec))
 
 
+def _add_commands() -> None:
+    """Top-level commands of installed packages, made in the same way."""
+    from videoedit.plugins import COMMANDS, all_methods
+
+    for spec in all_methods(COMMANDS):
+        app.command(spec.name, help=f"{spec.summary[:1].upper()}{spec.summary[1:]}.")(_command(spec))
+
+
 def _command(spec: MethodSpec) -> Any:
     """A function with the signature that typer needs, built from the method's flags."""
 
@@ -141,7 +151,7 @@ def _command(spec: MethodSpec) -> Any:
     parameters = [_parameter("clip", Path | None, typer.Argument(help="The video to edit."))]
     parameters += [
         _parameter(flag.parameter, _flag_type(flag), typer.Option(flag.name, help=flag.help))
-        for flag in (*spec.flags, *_common_flags())
+        for flag in (*spec.flags, *_common_flags(spec))
     ]
     parameters += [
         _parameter("out", Path | None, typer.Option("-o", "--out", help="Folder to write to.")),
@@ -164,20 +174,23 @@ def _flag_type(flag: Flag) -> Any:
     return list[flag.kind] | None if flag.multiple else flag.kind | None  # type: ignore[name-defined]
 
 
-def _common_flags() -> tuple[Flag, ...]:
+def _common_flags(spec: MethodSpec) -> tuple[Flag, ...]:
     from videoedit.plugins import Flag
 
-    return (
-        Flag("--model", ("model",), "mini, a diffusers folder, a .safetensors file, or a hub id."),
+    for_all = (
         Flag("--frames", ("video.num_frames",), "How many frames.", kind=int),
         Flag("--stride", ("video.stride",), "Take every n-th frame.", kind=int),
-        Flag("--size", ("video.size",), "WIDTHxHEIGHT that the model works at."),
         Flag("--seed", ("seed",), "Of all random numbers.", kind=int),
+    )
+    for_models = (
+        Flag("--model", ("model",), "mini, a diffusers folder, a .safetensors file, or a hub id."),
+        Flag("--size", ("video.size",), "WIDTHxHEIGHT that the model works at."),
         Flag("--device", ("device",), "cpu, cuda, ..."),
     )
+    return (*for_models, *for_all) if spec.needs_model else for_all
 
 
-def _resolve(spec: MethodSpec, file: Path | None, flags: list[tuple[str, Any]], assignments: list[str]) -> RunConfig:
+def _resolve(spec: MethodSpec, file: Path | None, flags: list[tuple[str, Any]], assignments: list[str]) -> ClipConfig:
     """defaults < file < --set < flags, validated."""
     from videoedit.config import build_config, parse_assignments, read_yaml, set_value
 
@@ -185,7 +198,7 @@ def _resolve(spec: MethodSpec, file: Path | None, flags: list[tuple[str, Any]], 
     data: dict[str, Any] = read(file) if file else {}
     for key, value in [*parse_assignments(assignments), *flags]:
         set_value(data, key, value)
-    config: RunConfig = build_config(spec.load("config"), data, base=file.parent if file else None)
+    config: ClipConfig = build_config(spec.load("config"), data, base=file.parent if file else None)
     return config
 
 
@@ -194,7 +207,7 @@ def _run(spec: MethodSpec, given: dict[str, Any]) -> None:
     from videoedit.progress import Progress
 
     flags: list[tuple[str, Any]] = [("clip", given["clip"].absolute())] if given["clip"] else []
-    for flag in (*spec.flags, *_common_flags()):
+    for flag in (*spec.flags, *_common_flags(spec)):
         value = given[flag.parameter]
         if value not in (None, []):
             flags += [(key, value) for key in flag.keys]
@@ -204,7 +217,7 @@ def _run(spec: MethodSpec, given: dict[str, Any]) -> None:
     if given["dry_run"]:
         from videoedit.planning import describe
 
-        typer.echo(describe(plan, folder, config.device))
+        typer.echo(describe(plan, folder, getattr(config, "device", None)))
         return
     progress = Progress()
     progress.say(f"{spec.name}: {plan.frames}, working at {plan.size[0]}x{plan.size[1]}, into {folder}")

@@ -58,18 +58,26 @@ class VideoConfig(Section):
     stride: int = Field(default=1, ge=1)
     """Take every n-th frame; the output's rate is the source's divided by it."""
     num_frames: int | None = Field(default=None, ge=1)
-    """How many frames; empty: all there are, at most 24."""
+    """How many frames; empty: all there are, but at most 24 for a method that edits all frames at once."""
     size: Size | None = None
     """Width x height that the model works at; empty: the model's own size at the clip's aspect."""
     output_size: Literal["source", "model"] = "source"
     """Size of the written video: the source's, or the one the model worked at."""
 
 
-class RunConfig(Section):
-    """What every method's config has; a method adds its own sections."""
+class ClipConfig(Section):
+    """What every run's config has: a clip, the frames of it, a seed."""
 
     clip: FilePath | None = None
     """The video to edit."""
+    seed: int = Field(default=33, ge=0)
+    """Of every random number in the run."""
+    video: VideoConfig = VideoConfig()
+
+
+class RunConfig(ClipConfig):
+    """What the config of every method with a model has; a method adds its own sections."""
+
     model: str = "mini"
     """`mini`, a diffusers folder, a `.safetensors` file, or a hub id."""
     device: str | None = None
@@ -78,9 +86,6 @@ class RunConfig(Section):
     """Precision of the frozen model; empty: float32 on a CPU, float16 on a GPU."""
     allow_pickle: bool = False
     """Read pickled weights too, through torch's restricted unpickler."""
-    seed: int = Field(default=33, ge=0)
-    """Of every random number in the run."""
-    video: VideoConfig = VideoConfig()
 
 
 AnyConfig = TypeVar("AnyConfig", bound=Section)

@@ -6,18 +6,18 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from videoedit.config import RunConfig, dump_yaml
+from videoedit.config import ClipConfig, RunConfig, dump_yaml
 from videoedit.errors import ConfigError
 from videoedit.planning import Plan
-from videoedit.plugins import get_method
+from videoedit.plugins import MethodSpec, get_method
 from videoedit.progress import Progress
 from videoedit.run import Run, digest, environment, file_sha256, open_run, refuse_foreign, write_text
-from videoedit.types import EditResult
+from videoedit.types import EditResult, Models, Video
 
 logger = logging.getLogger(__name__)
 
 
-def plan_run(method: str, config: RunConfig, *, estimate: bool = False) -> Plan:
+def plan_run(method: str, config: ClipConfig, *, estimate: bool = False) -> Plan:
     """Check clip and config against each other and say what would be done. Writes nothing, loads no weights."""
     from videoedit.video import probe
 
@@ -25,14 +25,14 @@ def plan_run(method: str, config: RunConfig, *, estimate: bool = False) -> Plan:
     return plan
 
 
-def default_folder(method: str, config: RunConfig) -> Path:
+def default_folder(method: str, config: ClipConfig) -> Path:
     """``outputs/CLIP-METHOD-HASH``: the same command finds its own folder again."""
     return Path("outputs") / f"{_clip(config).stem}-{method}-{digest(config.model_dump(mode='json'))[:8]}"
 
 
 def run_method(
     method: str,
-    config: RunConfig,
+    config: ClipConfig,
     folder: Path | None = None,
     *,
     fresh: bool = False,
@@ -42,18 +42,17 @@ def run_method(
 
     Interrupted or killed, the same call goes on where it stopped. Raises the errors of `videoedit.errors`.
     """
-    from videoedit.models import load_models
     from videoedit.report import write_report
-    from videoedit.video import read_video
 
+    spec = get_method(method)
     progress = progress or Progress(quiet=True)
     folder = folder or default_folder(method, config)
     plan_run(method, config)
     clip = _clip(config)
     identity = _identity(method, config, clip)
     refuse_foreign(folder, identity, fresh=fresh)
-    video = read_video(clip, start=config.video.start, stride=config.video.stride, num_frames=_frames(config, clip))
-    models = load_models(config.model, device=config.device, dtype=config.dtype, allow_pickle=config.allow_pickle)
+    video = _read(spec, config, clip)
+    models = _load(spec, config)
     record: dict[str, Any] = {
         "method": method,
         "title": f"{clip.name}: {method}",
@@ -68,7 +67,7 @@ def run_method(
             "size": f"{video.width}x{video.height}",
             "audio": video.has_audio,
         },
-        "model": {"name": models.name, "fingerprint": models.fingerprint},
+        "model": {"name": models.name, "fingerprint": models.fingerprint} if models else {},
         "videos": [],
         "metrics": {},
         "plots": {},
@@ -79,27 +78,38 @@ def run_method(
             write_text(run.path("config.yaml"), dump_yaml(config))
             for note in video.notes:
                 run.note(note)
-            result: EditResult = get_method(method).load("edit")(config, models, video, run)
+            result: EditResult = spec.load("edit")(config, models, video, run)
         run.finish()
         report = write_report(folder)
         progress.say(f"report: {report}")
     return result
 
 
-def _clip(config: RunConfig) -> Path:
+def _clip(config: ClipConfig) -> Path:
     if config.clip is None:
         raise ConfigError("no clip was given; name a video: videoedit run METHOD CLIP, or `clip:` in the config")
     return config.clip
 
 
-def _frames(config: RunConfig, clip: Path) -> int:
+def _read(spec: MethodSpec, config: ClipConfig, clip: Path) -> Video:
     from videoedit.planning import choose_frames
-    from videoedit.video import probe
+    from videoedit.video import open_video, probe, read_video
 
-    return choose_frames(probe(clip).frames, config)
+    available, start, stride = probe(clip).frames, config.video.start, config.video.stride
+    if spec.streams:
+        return open_video(clip, start=start, stride=stride, num_frames=choose_frames(available, config, most=None))
+    return read_video(clip, start=start, stride=stride, num_frames=choose_frames(available, config))
 
 
-def _identity(method: str, config: RunConfig, clip: Path) -> dict[str, Any]:
+def _load(spec: MethodSpec, config: ClipConfig) -> Models | None:
+    if not isinstance(config, RunConfig) or not spec.needs_model:
+        return None
+    from videoedit.models import load_models
+
+    return load_models(config.model, device=config.device, dtype=config.dtype, allow_pickle=config.allow_pickle)
+
+
+def _identity(method: str, config: ClipConfig, clip: Path) -> dict[str, Any]:
     """All that decides the results: a folder made from other values holds another run."""
     settings = config.model_dump(mode="json", exclude={"clip"})
     return {"method": method, "config": settings, "input": file_sha256(clip)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from videoedit.config import RunConfig
+from videoedit.config import ClipConfig
 from videoedit.errors import ConfigError, InputError
 
 DEFAULT_FRAMES = 24  # the paper's and the official code's clip length
@@ -18,12 +18,16 @@ EFFICIENCY = 0.4  # share of the matrix throughput that a U-Net reaches; from be
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage: what it does, its floating point operations, its peak memory above the weights."""
+    """One stage: what it does, its cost, its peak memory above the weights.
+
+    The cost is given in floating point operations for a network and in seconds for other work.
+    """
 
     name: str
     what: str
     flops: float = 0.0
     memory_mb: float = 0.0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,8 @@ class Plan:
         return 700 + self.weights_mb + max((s.memory_mb for s in self.stages), default=0)
 
 
-def choose_frames(available: int, config: RunConfig) -> int:
-    """How many frames a run takes; raises InputError when the clip has fewer than asked for."""
+def choose_frames(available: int, config: ClipConfig, *, most: int | None = DEFAULT_FRAMES) -> int:
+    """How many frames a run takes, `most` if nobody said; raises InputError when the clip has fewer than asked for."""
     video = config.video
     possible = max(0, math.ceil((available - video.start) / video.stride))
     if possible == 0:
@@ -56,7 +60,7 @@ def choose_frames(available: int, config: RunConfig) -> int:
             f"{video.num_frames} frames were asked for, but the clip has {possible} from frame {video.start} on"
             f"{f' at stride {video.stride}' if video.stride > 1 else ''}; ask for at most {possible} (--frames)"
         )
-    return video.num_frames or min(possible, DEFAULT_FRAMES)
+    return video.num_frames or min(possible, most or possible)
 
 
 def working_size(
@@ -147,10 +151,10 @@ def describe(plan: Plan, folder: Path, device: str | None) -> str:
     """The plan as text for a person; measures this machine for about 0.3 s to estimate the time."""
     speed = EFFICIENCY * measure_throughput(device)
     rows = [
-        f"  {s.name:<12} {s.what:<64} {s.flops / speed:7.0f} s {s.memory_mb + plan.weights_mb:7.0f} MB"
+        f"  {s.name:<12} {s.what:<64} {s.flops / speed + s.seconds:7.0f} s {s.memory_mb + plan.weights_mb:7.0f} MB"
         for s in plan.stages
     ]
-    total = sum(stage.flops for stage in plan.stages) / speed
+    total = sum(stage.flops / speed + stage.seconds for stage in plan.stages)
     return "\n".join(
         [
             f"frames   {plan.frames}",

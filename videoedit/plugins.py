@@ -1,4 +1,8 @@
-"""Methods are found by entry points, described without being imported, and loaded only when they run."""
+"""Methods are found by entry points, described without being imported, and loaded only when they run.
+
+Two groups: what `videoedit.methods` holds runs as ``videoedit run NAME``, what `videoedit.commands` holds as
+``videoedit NAME``. Both are described by a `MethodSpec`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,8 @@ from typing import Any
 
 from videoedit.errors import MethodError
 
-GROUP = "videoedit.methods"
+METHODS = "videoedit.methods"
+COMMANDS = "videoedit.commands"
 logger = logging.getLogger(__name__)
 
 
@@ -40,6 +45,9 @@ class MethodSpec:
       `videoedit.video.VideoInfo`; loads no weights and writes nothing;
     - `import_config(path) -> dict`: optional; reads a config file, the method's official format too;
     - `edit(config, models, video, run) -> EditResult`: the method itself, on a `videoedit.types.Video`.
+
+    A method that `streams` takes clips of any length: its video's frames are a `videoedit.video.FrameStream`.
+    One that needs no model gets None for `models`, and its config derives from `videoedit.config.ClipConfig`.
     """
 
     name: str
@@ -49,6 +57,8 @@ class MethodSpec:
     plan: str
     flags: tuple[Flag, ...] = ()
     import_config: str | None = None
+    streams: bool = False
+    needs_model: bool = True
 
     def load(self, part: str) -> Any:
         """Import one of `config`, `edit`, `plan`; raises MethodError naming the broken plug-in."""
@@ -60,13 +70,14 @@ class MethodSpec:
             ) from error
 
 
-def discover() -> dict[str, EntryPoint]:
-    """Installed methods by name, nothing imported."""
-    return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda p: p.name)}
+def discover(*groups: str) -> dict[str, EntryPoint]:
+    """What is installed in these groups (without any: in both) by name, nothing imported."""
+    points = [point for group in groups or (METHODS, COMMANDS) for point in entry_points(group=group)]
+    return {point.name: point for point in sorted(points, key=lambda p: p.name)}
 
 
 def get_method(name: str) -> MethodSpec:
-    """The description of one method; raises MethodError with the nearest name if there is none."""
+    """The description of one method or command; raises MethodError with the nearest name if there is none."""
     found = discover()
     if name not in found:
         close = difflib.get_close_matches(name, found, n=1)
@@ -80,10 +91,10 @@ def get_method(name: str) -> MethodSpec:
     return spec
 
 
-def all_methods() -> list[MethodSpec]:
-    """Every method that loads; one that does not is named in a warning and left out."""
+def all_methods(group: str = METHODS) -> list[MethodSpec]:
+    """Every method of a group that loads; one that does not is named in a warning and left out."""
     specs = []
-    for name in discover():
+    for name in discover(group):
         try:
             specs.append(get_method(name))
         except Exception as error:

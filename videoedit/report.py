@@ -58,7 +58,12 @@ def write_report(folder: Path) -> Path:
         "linked": any(video.linked for video in videos),
         "metrics": _metrics(record, videos),
         "strips": [strip for video in videos if (strip := _strip(video))],
-        "plots": [_plot(name, values) for name, values in record.get("plots", {}).items() if _is_series(values)],
+        "pictures": [shown for one in record.get("pictures") or [] if (shown := _picture(folder, one))],
+        "plots": [
+            _plot(name, values, record.get("keyframes") or ())
+            for name, values in record.get("plots", {}).items()
+            if _is_series(values)
+        ],
         "stages": _stages(record),
         "tables": _tables(record),
     }
@@ -261,6 +266,16 @@ def _strip(video: _Shown) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def _picture(folder: Path, entry: Mapping[str, str]) -> dict[str, Any] | None:
+    """A picture of the run: ``{"title": ..., "file": a png or webp in the folder, "caption": ...}``."""
+    path = folder / entry["file"]
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        return None
+    source = _data_uri(f"image/{path.suffix[1:]}", path.read_bytes())
+    return {**entry, "src": source, "width": image.shape[1], "height": image.shape[0]}
+
+
 # ---------------------------------------------------------------------------------------- tables and plots
 
 
@@ -436,8 +451,11 @@ def _is_series(values: Any) -> bool:
     )  # fmt: skip
 
 
-def _plot(name: str, values: Sequence[float]) -> dict[str, Any]:
-    """A curve as SVG paths in a 720 x 220 box: the values, and their running mean where they are many."""
+def _plot(name: str, values: Sequence[float], keyframes: Sequence[int] = ()) -> dict[str, Any]:
+    """A curve as SVG paths in a 720 x 220 box: the values, and their running mean where they are many.
+
+    The loss goes by steps, all others by frames; there `keyframes` are marked.
+    """
     data = np.asarray(values, float)
     window = max(1, len(data) // 20)
     smooth = np.convolve(
@@ -455,15 +473,20 @@ def _plot(name: str, values: Sequence[float]) -> dict[str, Any]:
         return round(56 + 656 * index / (len(data) - 1), 1)
 
     title = name.replace("_", " ").capitalize()
+    unit = "steps" if name == "loss" else "frames"
+    marks = [x(number) for number in keyframes if unit == "frames" and number < len(data)]
     first, last = _number(float(smooth[: window or 1].mean())), _number(float(smooth[-window:].mean()))
     return {
         "title": "Loss while tuning" if name == "loss" else title,
         "raw": _path((x(i), y(v)) for i, v in enumerate(data)),
         "smooth": _path((x(i), y(v)) for i, v in enumerate(smooth)) if window > 1 else "",
+        "marks": marks,
         "y_ticks": [{"at": y(tick), "text": f"{tick:g}"} for tick in ticks],
         "x_ticks": [{"at": x(i), "text": str(i + 1)} for i in sorted({0, (len(data) - 1) // 2, len(data) - 1})],
-        "alt": f"{title} over {len(data)} steps, from {first} to {last}",
-        "caption": f"{len(data)} steps" + (f"; the bold line averages {window} of them." if window > 1 else "."),
+        "alt": f"{title} over {len(data)} {unit}, from {first} to {last}",
+        "caption": f"{len(data)} {unit}"
+        + (f"; the bold line averages {window} of them" if window > 1 else "")
+        + ("; upright lines are key frames." if marks else "."),
     }  # fmt: skip
 
 

@@ -150,9 +150,24 @@ def read_video(
         count += 1
     if count == 1 and (num_frames or 1) > 1:
         notes.append(f"{path.name} has one frame: it is treated as a still image")
+    return _as_video(path, info, times, frames[:count], start, stride, notes)
+
+
+def open_video(path: PathLike, *, start: int = 0, stride: int = 1, num_frames: int | None = None) -> Video:
+    """Like `read_video`, but its frames are a `FrameStream`: decoded when asked for, so a clip may be of any length."""
+    path = Path(path)
+    info, times = _examine(path)
+    there = max(1, len(range(start, info.frames, stride)))
+    stream = FrameStream(path, start, stride, (min(there, num_frames or there), info.height, info.width, 3))
+    return _as_video(path, info, times, stream, start, stride, info.notes)
+
+
+def _as_video(
+    path: Path, info: VideoInfo, times: list[Fraction], frames: Any, start: int, stride: int, notes: Iterable[str]
+) -> Video:
     began = times[start] if info.is_variable_rate and start < len(times) else start / info.fps
     return Video(
-        frames=frames[:count],
+        frames=frames,
         fps=info.fps / stride,
         path=path,
         start_time=began,
@@ -160,6 +175,32 @@ def read_video(
         has_audio=info.has_audio,
         notes=tuple(notes),
     )
+
+
+@dataclass(frozen=True)
+class FrameStream:
+    """The selected frames of a clip, read from the file at each pass over them; none is kept in memory."""
+
+    path: Path
+    start: int
+    stride: int
+    shape: tuple[int, int, int, int]  # (F, H, W, 3)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Frames uint8 [H, W, 3] in order, from the first one at each call."""
+        return iter_frames(self.path, start=self.start, stride=self.stride, num_frames=len(self))
+
+    def take(self, indices: Iterable[int]) -> np.ndarray:
+        """The frames with these numbers, in ascending order: uint8 [N, H, W, 3]; one pass up to the last of them."""
+        wanted = sorted(indices)
+        if not wanted or wanted[0] < 0 or wanted[-1] >= len(self):
+            raise ShapeError(f"frames {wanted} were asked of a clip of {len(self)}; expected numbers from 0 on")
+        chosen = set(wanted)
+        passing = zip(range(wanted[-1] + 1), self, strict=False)
+        return np.stack([frame for number, frame in passing if number in chosen])
 
 
 def iter_frames(

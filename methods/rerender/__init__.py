@@ -1,1 +1,66 @@
-"""Rerender-A-Video. Reserved: the method is not part of this version, and registers nothing."""
+"""Rerender-A-Video: key frames translated by a diffusion model, then propagated to every frame by patch matching.
+
+Yang et al., "Rerender A Video: Zero-Shot Text-Guided Video-to-Video Translation", SIGGRAPH Asia 2023. The second
+half works alone, on key frames edited anywhere: `propagate`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from videoedit.plugins import Flag, MethodSpec
+
+if TYPE_CHECKING:
+    from rerender.propagation import propagate
+
+__all__ = ["METHOD", "PROPAGATE", "propagate"]
+
+_PROPAGATION = (
+    Flag("--propagator", ("propagate.propagator",), "patchmatch or flow."),
+    Flag("--preset", ("propagate.preset",), "official, default, fast or preview."),
+    Flag("--workers", ("propagate.workers",), "Processes; by default one for each core.", kind=int),
+)
+
+METHOD = MethodSpec(
+    name="rerender",
+    summary="translate key frames by a prompt, then propagate them to every frame (SIGGRAPH Asia 2023)",
+    config="rerender.config:RerenderConfig",
+    edit="rerender.method:edit",
+    plan="rerender.plan:plan",
+    import_config="rerender.official:import_config",
+    streams=True,
+    flags=(
+        Flag("--prompt", ("prompt",), "What the edit should show."),
+        Flag("--negative-prompt", ("negative_prompt",), "What the edit should not show."),
+        Flag("--keyframe-interval", ("keyframes.interval",), "Frames from one key frame to the next.", kind=int),
+        Flag("--control", ("controls",), "A ControlNet: KIND, KIND:SCALE or KIND=FOLDER:SCALE; repeat.", multiple=True),
+        Flag("--strength", ("translate.strength",), "How far from the source: 0 (unchanged) to 1 (anew).", kind=float),
+        Flag("--steps", ("translate.steps",), "DDIM steps.", kind=int),
+        Flag("--guidance", ("translate.guidance_scale",), "Strength of the prompt (1: none).", kind=float),
+        Flag("--until", ("until",), "Stop after this: keyframes, or video."),
+        *_PROPAGATION,
+    ),
+)
+
+PROPAGATE = MethodSpec(
+    name="propagate",
+    summary="carry key frames edited in any program to every frame of a clip",
+    config="rerender.config:PropagateRunConfig",
+    edit="rerender.command:edit",
+    plan="rerender.command:plan",
+    streams=True,
+    needs_model=False,
+    flags=(
+        Flag(
+            "--keyframes", ("keyframes",), "A folder or files of key frames, numbered by frame; repeat.", multiple=True
+        ),
+        *_PROPAGATION,
+    ),
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "propagate":
+        return import_module("rerender.propagation").propagate
+    raise AttributeError(f"module 'rerender' has no attribute {name!r}")

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from videoedit.errors import MethodError
-from videoedit.plugins import MethodSpec, all_methods, get_method
+from videoedit.plugins import COMMANDS, MethodSpec, all_methods, get_method
 
 
 def test_methods_are_found_without_importing_them():
@@ -22,7 +22,7 @@ def test_methods_are_found_without_importing_them():
 def test_every_installed_method_loads_and_its_flags_name_settings():
     from videoedit.config import setting_keys
 
-    for spec in all_methods():
+    for spec in (*all_methods(), *all_methods(COMMANDS)):
         keys = set(setting_keys(spec.load("config")))
         assert all(key in keys for flag in spec.flags for key in flag.keys)
         assert callable(spec.load("edit")) and callable(spec.load("plan"))

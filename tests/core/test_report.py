@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -191,6 +192,20 @@ def test_any_curve_can_be_drawn(values: list[float]) -> None:
     assert len(numbers) == 2 * len(values)
     assert all(0 <= y <= 195 for y in numbers[1::2]) and all(50 <= x <= 715 for x in numbers[::2])
     assert 2 <= len(plot["y_ticks"]) <= 7
+
+
+def test_pictures_and_key_frames_are_shown(tmp_path: Path) -> None:
+    keys = [
+        {"title": "Key frames", "file": "keys.png", "caption": "0, 3"},
+        {"title": "Lost", "file": "no.png", "caption": ""},
+    ]
+    folder = make_run(
+        tmp_path, pictures=keys, keyframes=[0, 3], plots={"seam score": [1.0, 2.0, 1.5, 3.0], "loss": [2.0, 1.0]}
+    )
+    cv2.imwrite(str(folder / "keys.png"), np.full((8, 16, 3), 200, np.uint8))
+    text = report.write_report(folder).read_text(encoding="utf-8")
+    assert "Key frames: 0, 3" in text and "Lost" not in text
+    assert text.count('class="mark"') == 2 and "4 frames; upright lines are key frames." in text and "2 steps." in text
 
 
 def test_contact_sheet_and_comparison() -> None:

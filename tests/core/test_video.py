@@ -20,7 +20,7 @@ import pytest
 
 from videoedit.errors import ConfigError, InputError, OutputError, ShapeError
 from videoedit.types import Video
-from videoedit.video import iter_frames, probe, read_video, resize_frames, stretch_frames, write_video
+from videoedit.video import iter_frames, open_video, probe, read_video, resize_frames, stretch_frames, write_video
 
 
 def picture(number: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -105,6 +105,17 @@ def test_selection(mp4: Path) -> None:
     assert numbers(video.frames) == [3, 5, 7, 9]
     assert (video.fps, video.start_time, video.duration) == (Fraction(25, 2), Fraction(3, 25), Fraction(8, 25))
     assert (video.source_size, video.has_audio, video.path) == ((48, 64), False, mp4)
+
+
+def test_a_stream_gives_the_same_frames_again_and_again(mp4: Path) -> None:
+    read, opened = (make(mp4, start=2, stride=3, num_frames=3) for make in (read_video, open_video))
+    assert opened.frames.shape == read.frames.shape and len(opened.frames) == 3
+    for _ in range(2):
+        assert np.array_equal(np.stack(list(opened.frames)), read.frames)
+    assert np.array_equal(opened.frames.take([2, 0]), read.frames[[0, 2]])
+    assert (opened.fps, opened.start_time, opened.source_size) == (read.fps, read.start_time, read.source_size)
+    with pytest.raises(ShapeError, match="clip of 3"):
+        opened.frames.take([3])
 
 
 def test_written_files_are_for_browsers(mp4: Path) -> None:
