@@ -52,9 +52,7 @@ PROPAGATE = MethodSpec(
     streams=True,
     needs_model=False,
     flags=(
-        Flag(
-            "--keyframes", ("keyframes",), "A folder or files of key frames, numbered by frame; repeat.", multiple=True
-        ),
+        Flag("--keyframes", ("keyframes",), "A folder, or a file; its number says which frame.", multiple=True),
         *_PROPAGATION,
     ),
 )
