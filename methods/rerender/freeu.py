@@ -25,7 +25,7 @@ def freeu(unet: Any, b1: float, b2: float, s1: float, s2: float) -> Iterator[Non
     Stable Diffusion; `s1` and `s2` scale their skips' low frequencies. What a ControlNet adds to a skip is not scaled.
     """
     widths = sorted(set(unet.config.block_out_channels), reverse=True)
-    scales = dict(zip(widths, ((b1, s1), (b2, s2)), strict=False))
+    scales: dict[int, tuple[float, float]] = dict(zip(widths, ((b1, s1), (b2, s2)), strict=False))
     controls: list[Tensor] = []  # by ControlNets, one for each skip of the current call, in the encoder's order
     handles = [unet.register_forward_pre_hook(_collector(controls), with_kwargs=True)]
     try:

@@ -116,7 +116,8 @@ def unfaithful(decoded: Tensor, pixels: Tensor, factor: int, threshold: float) -
 def shape_aware(x0: Tensor, anchor_x0: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
     """Predicted clean latents [B, C, h, w] that follow those of the anchor at the same step.
 
-    ``mask warp(anchor_x0) + (1 - mask) x0``, nearest cells, with `flow` [B, 2, h, w] from `latent_flow` and `mask` [B, 1, h, w] from `latent_mask`.
+    ``mask warp(anchor_x0) + (1 - mask) x0``, nearest cells, with `flow` [B, 2, h, w] from `latent_flow` and `mask`
+    [B, 1, h, w] from `latent_mask`.
     """
     return warp(anchor_x0, flow, "nearest") * mask + (1 - mask) * x0
 
