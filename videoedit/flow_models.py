@@ -181,7 +181,7 @@ class Dis:
     def _estimate(self, pictures: Tensor) -> Tensor:
         reference, target = pictures[:, 0].round().to(torch.uint8).numpy()
         search = cv2.DISOpticalFlow.create(self.PRESETS.index(self.preset))
-        flow = search.calc(reference, target, None)
+        flow = search.calc(reference, target, None)  # type: ignore[call-overload]
         return torch.from_numpy(flow).permute(2, 0, 1)[None].contiguous()
 
 
