@@ -6,6 +6,7 @@ anchor, and no frame is ever propagated over a cut. Cuts are given as the first 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import cv2
@@ -27,7 +28,7 @@ def shots(num_frames: int, cuts: Sequence[int] = ()) -> list[tuple[int, int]]:
     if outside := [cut for cut in cuts if not 0 < cut < num_frames]:
         raise ConfigError(f"there is no scene cut before frame {outside[0]} in a clip of {num_frames} frames")
     edges = [0, *sorted(set(cuts)), num_frames]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def uniform(num_frames: int, interval: int, cuts: Sequence[int] = ()) -> tuple[int, ...]:

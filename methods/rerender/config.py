@@ -1,0 +1,66 @@
+"""Settings of Rerender-A-Video. Defaults are the paper's unless a line says otherwise."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from videoedit.config import Section, as_tuple
+
+
+def _ordered(window: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= window[0] <= window[1] <= 1:
+        raise ValueError(f"{list(window)} is no part of a run; expected 0 <= first <= last <= 1, or null")
+    return window
+
+
+Window = Annotated[tuple[float, float], BeforeValidator(as_tuple), AfterValidator(_ordered)]
+"""Fractions of the sampling steps, 0 = the first (noisiest)."""
+Thresholds = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], BeforeValidator(as_tuple)]
+FreeU = Annotated[tuple[float, float, float, float], BeforeValidator(as_tuple)]
+
+
+class TranslateConfig(Section):
+    """Key frames by diffusion. Windows are fractions of the steps that run; null switches a constraint off."""
+
+    steps: int = Field(default=20, ge=1)
+    """DDIM steps."""
+    guidance_scale: float = Field(default=7.5, ge=0)
+    """Classifier-free guidance; 1: none."""
+    strength: float | None = Field(default=0.75, gt=0, le=1)
+    """How much of the source is noise at the start; null: start from pure noise, with nothing of its colours."""
+    canny: Thresholds | None = None
+    """Lower and upper threshold of the edge detector; null: 100 and 200, or what the embedded model learnt with."""
+    attention_window: Window | None = (0.0, 1.0)
+    """When the decoder's self-attention looks at the anchor and the previous key frame."""
+    loose_attention: bool = False
+    """Leave the coarsest layers to the frame itself: its large shapes are freer."""
+    update_every: int = Field(default=1, ge=1)
+    """Every n-th key frame becomes the previous one for attention."""
+    shape_window: Window | None = (0.0, 0.1)
+    """When the predicted latents take the anchor's, moved along the flow."""
+    adain_window: Window | None = (0.8, 1.0)
+    """When the predicted latents take the anchor's mean and contrast in each channel, which keeps its colours."""
+    fusion_window: Window | None = (0.5, 0.8)
+    """When a second pass is pulled to the warped anchor and previous result; null: one pass."""
+    fusion_strength: float = Field(default=0.5, ge=0, le=1)
+    """How strongly."""
+    inner_strength: float = Field(default=0.9, ge=0, le=1)
+    """How much of the noise that averaging loses is given back inside the fused region; 1: all."""
+    smooth_boundary: bool = True
+    """Give nothing back along the region's edge."""
+    fidelity: bool = True
+    """Encode the warped results so that they survive the autoencoder."""
+    inpaint: bool = True
+    """Leave what neither the anchor nor the previous key frame shows to the model."""
+    preserve_color: bool = True
+    """Start from the source's colours; false: from the source in the colours of an anchor made from pure noise."""
+    freeu: FreeU = (1.0, 1.0, 1.0, 1.0)
+    """FreeU's b1, b2 (backbone) and s1, s2 (skips); ones: off. The authors use 1.1, 1.2, 1.0, 0.2."""
+    store_device: str | None = None
+    """Where the features of the anchor and the previous key frame lie, such as `cpu` to spare a GPU's memory."""
+    store_dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """How they are kept; null: as the model makes them."""
+    compat: Literal["official"] | None = None
+    """`official`: every step of both passes runs, windows are fractions of all steps, sampled encodings."""

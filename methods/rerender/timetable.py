@@ -1,0 +1,93 @@
+"""Which step of the sampling loop does what."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rerender.config import TranslateConfig, Window
+
+logger = logging.getLogger(__name__)
+
+CONSTRAINTS = ("attention", "shape", "fusion", "adain")
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """Steps are numbered 0, 1, … along the whole schedule, from the noisiest on."""
+
+    num_steps: int
+    start: int  # the first step that runs
+    inject: int | None  # the step whose latents become the noised source (SDEdit); None: start from pure noise
+    fork: int  # where the second pass starts, with the latents that the first pass had there
+    attention: frozenset[int]  # cross-frame attention
+    shape: frozenset[int]  # shape-aware fusion with the anchor's predicted x0
+    fusion: frozenset[int]  # pixel-aware fusion, in the second pass
+    adain: frozenset[int]  # the anchor's statistics
+
+    @property
+    def remembered(self) -> frozenset[int]:
+        """Steps whose predicted x0 of the anchor later frames need."""
+        return self.shape | self.adain
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations for a key frame; the official code makes 2 * num_steps."""
+        return self.num_steps - self.start + (self.num_steps - self.fork if self.fusion else 0)
+
+
+def timetable(settings: TranslateConfig, num_steps: int) -> Timetable:
+    """Place the windows of `settings` on `num_steps` steps, and warn of those that can change nothing.
+
+    Windows are fractions of the steps that run, and take in every step that they touch: each is live at every
+    strength. With `compat: official` they are fractions of all steps, the steps before the injection run although it
+    overwrites what they made, and both passes run in full.
+    """
+    official = settings.compat == "official"
+    strength = settings.strength
+    if official:
+        start, inject = 0, None if strength is None else int(num_steps * (1 - strength))
+        table = {name: _official_steps(name, _window(settings, name), num_steps) for name in CONSTRAINTS}
+    else:
+        inject = None if strength is None else min(round(num_steps * (1 - strength)), num_steps - 1)
+        start = inject or 0
+        table = {name: _steps(_window(settings, name), start, num_steps) for name in CONSTRAINTS}
+    fork = start if official else min(table["fusion"], default=num_steps)
+    result = Timetable(num_steps, start, inject, fork, **table)
+    _warn_of_the_dead(result, settings)
+    return result
+
+
+def _window(settings: TranslateConfig, name: str) -> Window | None:
+    return getattr(settings, f"{name}_window")
+
+
+def _steps(window: Window | None, start: int, num_steps: int) -> frozenset[int]:
+    if window is None:
+        return frozenset()
+    first, end = (round(edge * (num_steps - start), 9) for edge in window)  # 0.7 * 10 is 7.000000000000001
+    return frozenset(range(start + math.floor(first), start + math.ceil(end)))
+
+
+def _official_steps(name: str, window: Window | None, num_steps: int) -> frozenset[int]:
+    """Closed at both ends, but open for pixel-aware fusion."""
+    if window is None:
+        return frozenset()
+    first, last = (num_steps * edge for edge in window)
+    inside: Callable[[int], bool] = (
+        (lambda step: first < step < last) if name == "fusion" else (lambda step: first <= step <= last)
+    )
+    return frozenset(filter(inside, range(num_steps)))
+
+
+def _warn_of_the_dead(table: Timetable, settings: TranslateConfig) -> None:
+    for name in CONSTRAINTS:
+        steps, window = getattr(table, name), _window(settings, name)
+        if window is None or any(step >= (table.inject or 0) for step in steps):
+            continue
+        why = f"its steps run before the source is put in at step {table.inject}" if steps else "it holds no step"
+        logger.warning("%s_window %s has no effect: %s", name, list(window), why)
