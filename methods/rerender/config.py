@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from videoedit.config import Section, as_tuple
+from videoedit.config import FilePath, RunConfig, Section, Strings, as_tuple
 
 
 def _ordered(window: tuple[float, float]) -> tuple[float, float]:
@@ -64,3 +64,57 @@ class TranslateConfig(Section):
     """How they are kept; null: as the model makes them."""
     compat: Literal["official"] | None = None
     """`official`: every step of both passes runs, windows are fractions of all steps, sampled encodings."""
+
+
+class KeyframesConfig(Section):
+    """Which frames are translated. The first and the last of every shot always are."""
+
+    interval: int = Field(default=10, ge=1)
+    """Frames from one key frame to the next; with `adaptive` at most."""
+    adaptive: bool = False
+    """More key frames where more happens: intervals of half of `interval` up to it."""
+    indices: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)] | None = None
+    """These frames instead of every `interval`-th."""
+    scene_cuts: bool = True
+    """Find hard cuts; each shot then has an anchor of its own, and nothing is carried over a cut."""
+
+
+class PropagateConfig(Section):
+    """From key frames to every frame."""
+
+    propagator: Literal["patchmatch", "flow"] = "patchmatch"
+    """Redraw each frame with patches of the key frames, or move the key frames along the flow (fast, softer)."""
+    preset: Literal["official", "default", "fast", "preview"] = "default"
+    """Of the patch matching, from slow to fast."""
+    blend: Literal["histogram", "select"] = "histogram"
+    """Of the frames made from either side: the better one with the contrast of both, or just the better one."""
+    poisson: bool = False
+    """Remove seams by solving for the gradients; the paper leaves it off, the official code has it on."""
+    flow: str = "auto"
+    """auto, raft-large, raft-small, raft-sintel, dis, or a folder of flow files."""
+    workers: int | None = Field(default=None, ge=1)
+    """Processes; null: one for each core. They change no byte of the result."""
+
+
+class RerenderConfig(RunConfig):
+    """Everything a Rerender-A-Video run depends on."""
+
+    prompt: str = ""
+    """What the edit should show."""
+    prompt_suffix: str = ""
+    """Added to the prompt after a comma, such as `best quality`."""
+    negative_prompt: str = ""
+    """What guidance moves away from."""
+    controls: Strings = ("canny",)
+    """ControlNets that hold the frames' structure: KIND, KIND:SCALE or KIND=FOLDER:SCALE."""
+    until: Literal["keyframes", "video"] = "video"
+    """Stop after the key frames, or make the whole video."""
+    truth: FilePath | None = None
+    """For rendered clips: what the edit should look like."""
+    keyframes: KeyframesConfig = KeyframesConfig()
+    translate: TranslateConfig = TranslateConfig()
+    propagate: PropagateConfig = PropagateConfig()
+
+    @property
+    def full_prompt(self) -> str:
+        return ", ".join(part for part in (self.prompt, self.prompt_suffix) if part)

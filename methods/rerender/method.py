@@ -1,0 +1,266 @@
+"""Rerender-A-Video from a clip to an edited clip: choose key frames, translate them, propagate them, write."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rerender import keyframes as choosing
+from rerender.conditions import Controls, ControlSpec, load_controls
+from rerender.config import RerenderConfig
+from rerender.pictures import flow_sheet, key_sheet
+from rerender.propagation import Interval, Settings, intervals
+from rerender.translate import Translator
+from rerender.units import count_steps, make_frames, read_figures, stitch
+from videoedit import latents as codec
+from videoedit.flow_models import FlowCache, FlowEstimator, flow_pair, load_flow
+from videoedit.frame_measures import FrameMeasures
+from videoedit.images import Pictures, write_image
+from videoedit.metrics import measure_edit
+from videoedit.planning import working_size
+from videoedit.run import Run, digest, write_text
+from videoedit.types import EditResult, Models, Video
+from videoedit.video import read_video, stretch_frames, write_video
+
+MEASURED = 120  # frames, from the first on, of which the figures of the whole video are taken
+EDIT, SOURCE = "edit.mp4", "source.mp4"
+
+
+def edit(config: RerenderConfig, models: Models, video: Video, run: Run) -> EditResult:
+    """Translate key frames of `video` by the prompt and carry them to every frame.
+
+    Writes ``keys/NNNNNN.png``, and unless `until` says keyframes ``edit.mp4`` with the frame count, rate, size and sound
+    of `video`. `video.frames` is a stream. Each stage's files are reused when nothing they depend on changed.
+    """
+    job = _Job(config, models, video, run)
+    if video.num_frames == 1:
+        run.note("The clip has one frame: it is translated as a still.")
+    job.write_source()
+    job.choose()
+    job.translate()
+    if config.until == "video":
+        job.propagate()
+        job.measure()
+    job.show()
+    videos = {config.prompt: run.path(EDIT)} if config.until == "video" else {}
+    return EditResult(videos=videos, metrics=run.record["metrics"], artefacts={"keys": run.path("keys")})
+
+
+@dataclass
+class _Job:
+    """One run's inputs, and its stages in order. Every stage leaves files; the next one reads them."""
+
+    config: RerenderConfig
+    models: Models
+    video: Video
+    run: Run
+
+    # -- what the stages share -------------------------------------------------------------------------
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(width, height) that the model works at, and at which frames are propagated."""
+        factor = codec.spatial_factor(self.models.vae)
+        config: Any = self.models.unet.config  # type: ignore[attr-defined]
+        side = config.sample_size or 64
+        side = side if isinstance(side, int) else max(side)
+        source = (self.video.width, self.video.height)
+        return working_size(source, self.config.video.size, factor=factor, native=side * factor)
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """The source's frames at the working size, uint8 [H, W, 3] each, in order, from the first at each call."""
+        return (self.shrunk(frame) for frame in self.video.frames)
+
+    def shrunk(self, frame: np.ndarray) -> np.ndarray:
+        return stretch_frames(frame, self.size)
+
+    @cached_property
+    def estimator(self) -> FlowEstimator:
+        return load_flow(self.config.propagate.flow, self.models.device)
+
+    @cached_property
+    def motion(self) -> Any:
+        """Flow between two frames by their numbers, kept in the run's folder."""
+        cache = FlowCache(self.run.path("flow"), self.estimator.name)
+        return partial(flow_pair, self.estimator, cache=cache)
+
+    @cached_property
+    def controls(self) -> Controls:
+        specs = [ControlSpec.parse(text) for text in self.config.controls]
+        settings = self.config.translate
+        return load_controls(specs, self.models, canny=settings.canny, allow_pickle=self.config.allow_pickle)
+
+    @cached_property
+    def translator(self) -> Translator:
+        c = self.config
+        return Translator(self.models, self.controls, c.translate, self.motion,
+                          prompt=c.full_prompt, negative_prompt=c.negative_prompt, seed=c.seed)  # fmt: skip
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """A hash for each stage of all that its files depend on."""
+        c = self.config
+        source = digest([self.run.record["identity"]["input"], c.video.model_dump(mode="json"), self.size])
+        chosen = digest([source, c.keyframes.model_dump(mode="json")])
+        translated = digest([chosen, self.translator.identity, self.estimator.name, self.models.device.type])
+        settings = c.propagate.model_dump(mode="json", exclude={"workers"})
+        return {"source": source, "choose": chosen, "translate": translated,
+                "propagate": digest([translated, settings, c.seed])}  # fmt: skip
+
+    @cached_property
+    def chosen(self) -> dict[str, list[int]]:
+        """`indices` of the key frames and `cuts`, the first frames of the shots after the first."""
+        found: dict[str, list[int]] = json.loads(self.run.path("keyframes.json").read_text())
+        return found
+
+    @property
+    def intervals(self) -> tuple[Interval, ...]:
+        return intervals(self.video.num_frames, self.chosen["indices"], self.chosen["cuts"])
+
+    @property
+    def edited(self) -> Pictures:
+        """The translated key frames, read from disk one at a time."""
+        return Pictures({index: self.key_path(index) for index in self.chosen["indices"]})
+
+    def key_path(self, index: int) -> Path:
+        return self.run.path(f"keys/{index:06d}.png")
+
+    # -- the stages ------------------------------------------------------------------------------------
+
+    def write_source(self) -> None:
+        """The selected frames as a video of their own, for comparing."""
+        target = self.run.path(SOURCE)
+        with self.run.stage("source", self.keys["source"], [target]) as needed:
+            if needed:
+                self.write(target, iter(self.video.frames))
+
+    def choose(self) -> None:
+        """Scene cuts and key frames; to ``keyframes.json``."""
+        target = self.run.path("keyframes.json")
+        with self.run.stage("key frames", self.keys["choose"], [target]) as needed:
+            if needed:
+                c, count = self.config.keyframes, self.video.num_frames
+                cuts = choosing.scene_cuts(self.frames()) if c.scene_cuts else ()
+                if c.indices is not None:
+                    indices = choosing.explicit(count, c.indices, cuts)
+                elif c.adaptive:
+                    indices = choosing.adaptive(self.frames(), (c.interval + 1) // 2, c.interval, cuts)
+                else:
+                    indices = choosing.uniform(count, c.interval, cuts)
+                write_text(target, json.dumps({"indices": indices, "cuts": cuts}))
+        if self.chosen["cuts"]:
+            self.run.note(f"Scene cuts before frames {self.chosen['cuts']}: every shot has an anchor of its own.")
+        self.run.record["keyframes"] = self.chosen["indices"]
+
+    def translate(self) -> None:
+        """Key frames by diffusion, to ``keys/``; after each, what the next one depends on is saved."""
+        indices = self.chosen["indices"]
+        files = [self.key_path(index) for index in indices]
+        state = self.run.path(f"keys-{self.keys['translate']}.state.safetensors")
+        with self.run.stage("translate", self.keys["translate"], files) as needed:
+            if needed:
+                if state.is_file():
+                    self.translator.load(state)
+                last = self.translator.previous.index if self.translator.previous else -1
+                todo = [index for index in indices if index > last]
+                sources = dict(zip(todo, self.video.frames.take(todo), strict=True))  # type: ignore[arg-type]
+                done = len(indices) - len(todo)
+                with self.run.progress.stage("key frames", len(indices), done) as advance:
+                    for index in todo:
+                        if index in (0, *self.chosen["cuts"]):
+                            self.translator.start_shot()
+                        result = self.translator.translate(self.shrunk(sources[index]), index)
+                        write_image(self.key_path(index), result)
+                        self.translator.save(state)
+                        advance()
+        state.unlink(missing_ok=True)
+
+    def propagate(self) -> None:
+        """All frames from the key frames, to ``edit.mp4``; what is finished on the way stays in a folder till then."""
+        target = self.run.path(EDIT)
+        p = self.config.propagate
+        work = self.run.path(f"propagation-{self.keys['propagate']}")
+        with self.run.stage("propagate", self.keys["propagate"], [target]) as needed:
+            if needed:
+                settings = Settings(p.propagator, p.preset, p.blend, p.poisson, self.config.seed)
+                total = count_steps(self.intervals)
+                with self.run.progress.stage("propagate", total, count_steps(self.intervals, work)) as advance:
+                    make_frames(
+                        self.frames(),
+                        self.edited,
+                        self.intervals,
+                        settings,
+                        self.estimator,
+                        work,
+                        flow_folder=self.run.path("flow"),
+                        workers=p.workers,
+                        advance=advance,
+                    )
+                count = self.video.num_frames
+                measures = FrameMeasures(self.motion, self.frames(), self.chosen["cuts"])
+                self.write(target, measures.watch(stitch(count, self.edited, self.intervals, work)))
+                self.run.record["plots"] |= measures.series() | read_figures(count, self.intervals, work)
+        shutil.rmtree(work, ignore_errors=True)
+
+    def measure(self) -> None:
+        """Figures of the whole edit, at the working size."""
+        truth = self.config.truth
+        files = [self.run.path(EDIT)]
+        with self.run.stage("measure", digest([self.keys["propagate"], str(truth)]), files) as needed:
+            if needed:
+                count, c = min(self.video.num_frames, MEASURED), self.config.video
+                source, edited = (
+                    stretch_frames(read_video(self.run.path(name), num_frames=count).frames, self.size)
+                    for name in (SOURCE, EDIT)
+                )
+                wanted = None
+                if truth is not None:
+                    frames = read_video(truth, start=c.start, stride=c.stride, num_frames=count).frames
+                    wanted = stretch_frames(frames, self.size)
+                with_clip = self.models.name == "mini"
+                figures = measure_edit(source, edited, self.config.prompt, wanted, with_clip=with_clip)
+                plots = self.run.record["plots"]
+                figures |= {f"{name}@1": float(np.mean(plots[name])) for name in ("warp_error",) if name in plots}
+                self.run.record["metrics"] = {self.config.prompt: figures}
+
+    def show(self) -> None:
+        """Videos and pictures for the report."""
+        prompt = self.config.prompt
+        videos = [{"label": "source", "role": "source", "prompt": "", "file": SOURCE}]
+        if self.config.until == "video":
+            videos.append({"label": prompt, "role": "edit", "prompt": prompt, "file": EDIT})
+        self.run.record["videos"] = videos
+        indices = self.chosen["indices"]
+        shown = indices[:: max(1, -(-len(indices) // 8))]
+        sources = [self.shrunk(frame) for frame in self.video.frames.take(shown)]  # type: ignore[arg-type]
+        maps = [self.controls.maps(frame)[0] for frame in sources] if self.controls.controls else []
+        edited = [self.edited[index] for index in shown]
+        write_image(self.run.path("keys.png"), key_sheet(sources, maps, edited))
+        caption = f"Key frames {', '.join(map(str, shown))}: source, what the ControlNet follows, translated."
+        pictures = [{"title": "Key frames", "file": "keys.png", "caption": caption}]
+        if len(indices) > 1:
+            first, second = shown[0], shown[1]
+            pair = self.motion(sources[0], sources[1], indices=(first, second))
+            write_image(self.run.path("flow.png"), flow_sheet(sources[0], sources[1], edited[0], pair))
+            caption = (
+                f"From key frame {first} to {second}: the flow back to frame {first} (hue = direction, strength = "
+                f"length), where frame {first} shows nothing of it (white), the edited key frame {first} warped."
+            )
+            pictures.append({"title": "Flow and occlusion", "file": "flow.png", "caption": caption})
+        self.run.record["pictures"] = pictures
+
+    # -- small steps -----------------------------------------------------------------------------------
+
+    def write(self, path: Path, frames: Iterator[np.ndarray]) -> None:
+        """Write frames at the output size with the source's rate and sound."""
+        source = (self.video.width, self.video.height)
+        size = source if self.config.video.output_size == "source" else self.size
+        resized = (stretch_frames(frame, size) for frame in frames)
+        write_video(path, resized, self.video.fps, audio_from=self.video if self.video.has_audio else None)

@@ -1,0 +1,140 @@
+"""What a Rerender-A-Video run will do and cost, counted on networks without weights (torch's meta device)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rerender.conditions import ControlSpec
+from rerender.config import PropagateConfig, RerenderConfig
+from rerender.keyframes import explicit, uniform
+from rerender.timetable import timetable
+from videoedit.errors import InputError
+from videoedit.planning import ModelShape, Plan, StagePlan, choose_frames, local_folder, working_size
+
+if TYPE_CHECKING:
+    from videoedit.video import VideoInfo
+
+# CPU seconds a million pixels, frame and direction, from benchmarks/results/patchmatch.json
+COST = {"official": 110.0, "default": 30.0, "fast": 15.0, "preview": 6.0, "flow": 0.3}
+FLOW_COST = 3.0  # CPU seconds a million pixels and pair of frames, RAFT small; DIS takes a tenth
+
+
+def plan(config: RerenderConfig, info: VideoInfo, *, estimate: bool = False) -> Plan:
+    """Check the clip against the config and list the stages; with `estimate`, count operations and memory.
+
+    Raises InputError or ConfigError for frames, sizes or controls that do not fit. Loads no weights, writes nothing.
+    """
+    if not config.prompt:
+        raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
+    specs = [ControlSpec.parse(text) for text in config.controls]
+    frames = choose_frames(info.frames, config, most=None)
+    keys = key_count(config, frames)
+    folder = local_folder(config.model)
+    shape = ModelShape.read(folder) if folder else ModelShape.unknown()
+    source = (info.width, info.height)
+    size = working_size(source, config.video.size, factor=shape.factor, native=shape.native)
+    evaluations = timetable(config.translate, config.translate.steps).evaluations
+    one = _count(config, shape, folder, specs, size) if estimate and folder else 0.0
+    notes = ["Scene cuts, if there are any, add key frames."] if config.keyframes.scene_cuts else []
+    notes += [] if folder else ["The model is not on this disk yet: sizes are guessed, costs unknown."]
+    stages = [
+        StagePlan("key frames", f"{keys} of {frames}, {_rule(config)}"),
+        StagePlan(
+            "translate",
+            f"{keys} key frames x {evaluations} network evaluations (official: {2 * config.translate.steps})",
+            flops=keys * evaluations * one,
+            memory_mb=_store_mb(config, shape, size),
+        ),
+    ]
+    if config.until == "video":
+        stages.append(propagation_stage(config.propagate, frames, keys, size))
+    return Plan(
+        frames=f"{frames} of {info.frames} frames, {float(info.fps / config.video.stride):g} fps"
+        f"{', with sound' if info.has_audio else ''}",
+        size=size,
+        output_size=source if config.video.output_size == "source" else size,
+        stages=tuple(stages),
+        weights_mb=shape.weights_mb,
+        notes=tuple(notes),
+    )
+
+
+def key_count(config: RerenderConfig, frames: int) -> int:
+    """Key frames of one shot of so many frames; with adaptive intervals the most there may be."""
+    c = config.keyframes
+    if c.indices is not None:
+        return len(explicit(frames, c.indices))
+    return len(uniform(frames, (c.interval + 1) // 2 if c.adaptive else c.interval))
+
+
+def propagation_stage(config: PropagateConfig, frames: int, keys: int, size: tuple[int, int]) -> StagePlan:
+    """Cost of carrying `keys` key frames to `frames` frames of `size` (width, height)."""
+    cost = COST["flow" if config.propagator == "flow" else config.preset]
+    pixels = size[0] * size[1] / 1e6
+    between = max(frames - keys, 0)
+    seconds = between * pixels * (2 * cost + FLOW_COST) / _workers(config)
+    how = "flow" if config.propagator == "flow" else f"patchmatch, {config.preset}"
+    what = f"{between} frames from both sides, {how}, {_workers(config)} workers"
+    return StagePlan("propagate", what, seconds=seconds, memory_mb=(250 + 200 * pixels) * _workers(config))
+
+
+def _workers(config: PropagateConfig) -> int:
+    import os
+
+    return config.workers or len(os.sched_getaffinity(0))
+
+
+def _rule(config: RerenderConfig) -> str:
+    c = config.keyframes
+    if c.indices is not None:
+        return "as listed"
+    return f"adaptively, at most every {c.interval}" if c.adaptive else f"every {c.interval}"
+
+
+def _count(
+    config: RerenderConfig, shape: ModelShape, folder: Path | None, specs: list[ControlSpec], size: tuple[int, int]
+) -> float:
+    """Floating point operations of one guided evaluation of the UNet and its ControlNets."""
+    import torch
+    from diffusers import ControlNetModel, UNet2DConditionModel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    batch = 1 if config.translate.guidance_scale == 1 else 2
+    with torch.device("meta"):
+        unet: Any = UNet2DConditionModel.from_config(shape.unet)
+        nets: list[Any] = [ControlNetModel.from_config(c) for spec in specs if (c := _control_config(spec, folder))]
+        latents = torch.empty(batch, shape.unet["in_channels"], size[1] // shape.factor, size[0] // shape.factor)
+        embeds = torch.empty(batch, shape.text_length, shape.unet["cross_attention_dim"])
+        picture = torch.empty(batch, 3, size[1], size[0])
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        unet(latents, 500, embeds)
+        for net in nets:
+            net(latents, 500, encoder_hidden_states=embeds, controlnet_cond=picture)
+    return float(counter.get_total_flops())
+
+
+def _control_config(spec: ControlSpec, folder: Path | None) -> dict[str, Any] | None:
+    """A ControlNet's config, if it is on this disk."""
+    places = [Path(spec.source).expanduser()] if spec.source else [folder / f"controlnet-{spec.kind}"] if folder else []
+    file = next((place / "config.json" for place in places if (place / "config.json").is_file()), None)
+    config: dict[str, Any] | None = json.loads(file.read_text()) if file else None
+    return config
+
+
+def _store_mb(config: RerenderConfig, shape: ModelShape, size: tuple[int, int]) -> float:
+    """Features of the anchor and the previous key frame: every step, decoder self-attention, both conditions."""
+    widths = shape.unet.get("block_out_channels", (320, 640, 1280, 1280))
+    layers = shape.unet.get("layers_per_block", 2)
+    layers = layers if isinstance(layers, int) else layers[0]
+    kinds = shape.unet.get("up_block_types", ("UpBlock2D", *("CrossAttnUpBlock2D",) * 3))
+    cells = size[0] * size[1] / shape.factor**2
+    tokens = sum(
+        cells / 4**level * width * (layers + 1)
+        for level, (width, kind) in enumerate(zip(widths, reversed(kinds), strict=False))
+        if kind.startswith("CrossAttn")
+    )
+    width = 2 if config.translate.store_dtype in ("float16", "bfloat16") else 4
+    conditions = 1 if config.translate.guidance_scale == 1 else 2
+    return 2 * config.translate.steps * conditions * tokens * width / 2**20
