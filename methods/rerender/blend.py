@@ -81,7 +81,7 @@ def poisson_lab(hist: np.ndarray, fwd: np.ndarray, bwd: np.ndarray, mask: np.nda
     lab, lab_fwd, lab_bwd = (_to_lab(image) for image in (hist, fwd, bwd))
     solved = np.empty(hist.shape)
     for channel, g in enumerate(GRADIENT_WEIGHTS):  # one at a time: large frames need little memory
-        dy, dx = _selected_gradient(lab_fwd[..., channel], lab_bwd[..., channel], mask)
+        dy, dx = selected_gradient(lab_fwd[..., channel], lab_bwd[..., channel], mask)
         solved[..., channel] = screened_poisson(lab[..., channel], dy, dx, g)
     return solved
 
@@ -105,7 +105,7 @@ def screened_poisson(image: np.ndarray, dy: np.ndarray, dx: np.ndarray, g: float
     return fft.idctn(spectrum, norm="ortho", overwrite_x=True)
 
 
-def _selected_gradient(fwd: np.ndarray, bwd: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def selected_gradient(fwd: np.ndarray, bwd: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Differences of ``[H, W]`` to the next row and column, from the image that the nearer pixel is selected from."""
 
     step_fwd, step_bwd = ([np.diff(image.astype(np.float64), axis=axis) for axis in (0, 1)] for image in (fwd, bwd))
