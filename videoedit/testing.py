@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from .types import Models
@@ -84,6 +84,24 @@ def tiny_unet(seed: int = 0, *, cross_attention_dim: int = _WIDTH) -> UNet2DCond
             norm_num_groups=8,
         ),
     )
+
+
+def tiny_controlnet(seed: int = 0, **config: Any) -> ControlNetModel:
+    """A ControlNet that fits `tiny_models`, with random numbers where a fresh one has zeros; `config` overrides."""
+    sizes: dict[str, Any] = {
+        "block_out_channels": (16, 32),
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "layers_per_block": 1,
+        "cross_attention_dim": _WIDTH,
+        "attention_head_dim": 2,
+        "norm_num_groups": 8,
+        "conditioning_embedding_out_channels": (8, 8, 8),
+    }
+    net = _seeded(seed, lambda: ControlNetModel(**(sizes | config)))
+    generator = torch.Generator().manual_seed(seed)
+    for layer in (net.controlnet_cond_embedding.conv_out, *net.controlnet_down_blocks, net.controlnet_mid_block):
+        layer.weight.normal_(std=0.1, generator=generator)
+    return net
 
 
 def tiny_vae(seed: int = 0, **config: Any) -> AutoencoderKL:

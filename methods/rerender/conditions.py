@@ -29,7 +29,7 @@ from videoedit.weights import check_part, fingerprint, first_line, read_json
 Detector = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] RGB -> uint8 [H, W] or [H, W, 3]
 
 CANNY = (100, 200)  # the official thresholds
-MINI_CANNY = (60, 140)  # what the embedded ControlNet was trained with
+MINI_CANNY = (60, 140)  # what the embedded ControlNet was trained with, on grey pictures
 USUAL = {  # kind -> ControlNet for Stable Diffusion 1.5
     "canny": "lllyasviel/control_v11p_sd15_canny",
     "hed": "lllyasviel/sd-controlnet-hed",
@@ -134,10 +134,9 @@ def load_controls(
 
     `canny` are the thresholds of the edge detector; None: the official ones, or what the embedded model learnt with.
     """
-    thresholds = canny or (MINI_CANNY if models.name == "mini" else CANNY)
     folders = [_locate(spec, models, allow_pickle) for spec in specs]
     controls = tuple(
-        Control(spec, _load(spec, folder, models, allow_pickle), _detector(spec.kind, models, thresholds))
+        Control(spec, _load(spec, folder, models, allow_pickle), _detector(spec.kind, models, canny))
         for spec, folder in zip(specs, folders, strict=True)
     )
     return Controls(controls, digest([fingerprint(folder, (".",)) for folder in folders]))
@@ -199,15 +198,17 @@ def _plain(value: Any) -> Any:
 # -- detectors -----------------------------------------------------------------------------------------
 
 
-def canny_edges(frame: np.ndarray, thresholds: tuple[int, int]) -> np.ndarray:
-    """uint8 [H, W, 3] RGB -> uint8 [H, W], 255 on edges (of the strongest channel, as officially)."""
-    return cv2.Canny(np.ascontiguousarray(frame), *thresholds)
+def canny_edges(frame: np.ndarray, thresholds: tuple[int, int], *, grey: bool = False) -> np.ndarray:
+    """uint8 [H, W, 3] RGB -> uint8 [H, W], 255 on edges: of any channel, as officially, or of the grey picture."""
+    frame = np.ascontiguousarray(frame)
+    return cv2.Canny(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if grey else frame, *thresholds)
 
 
-def _detector(kind: str, models: Models, thresholds: tuple[int, int]) -> Detector:
+def _detector(kind: str, models: Models, canny: tuple[int, int] | None) -> Detector:
     match kind:
         case "canny":
-            return partial(canny_edges, thresholds=thresholds)
+            mini = models.name == "mini"
+            return partial(canny_edges, thresholds=canny or (MINI_CANNY if mini else CANNY), grey=mini)
         case "depth":
             return _depth(models)
         case "softedge":

@@ -1,0 +1,218 @@
+"""Key frames through real (tiny) networks: every constraint matters, passes are shared, a killed run goes on exactly."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import videoedit
+from rerender.conditions import Control, Controls, ControlSpec, canny_edges, load_controls
+from rerender.config import TranslateConfig
+from rerender.translate import Translator, translate_keyframes
+from videoedit.errors import InputError, WeightsError
+from videoedit.flow_models import Dis, flow_pair
+from videoedit.models import load_models
+from videoedit.testing import moving_square, tiny_controlnet, tiny_models
+from videoedit.video import read_video, stretch_frames
+
+KEYS = (0, 2, 4)
+MINI_KEYS = (0, 10, 20)
+FLOW = functools.partial(flow_pair, Dis())
+
+
+@pytest.fixture(scope="module")
+def models():
+    return tiny_models()
+
+
+@pytest.fixture(scope="module")
+def controls():
+    detect = functools.partial(canny_edges, thresholds=(50, 100))
+    return Controls((Control(ControlSpec("canny", 0.8), tiny_controlnet(), detect),), "tiny")
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """A square on noise, so that there is something to track."""
+    texture = np.random.default_rng(0).integers(0, 60, (32, 32, 3), dtype=np.uint8)
+    return moving_square(8, (32, 32)) // 2 + texture
+
+
+@pytest.fixture
+def translator(models, controls):
+    def make(**settings):
+        config = TranslateConfig(**({"steps": 8, "guidance_scale": 3.0} | settings))
+        return Translator(models, controls, config, FLOW, prompt="a red car", negative_prompt="snow", seed=1)
+
+    return make
+
+
+def run(translator, frames, keys=KEYS):
+    return np.stack([translator.translate(frames[i], i) for i in keys])
+
+
+@pytest.fixture(scope="module")
+def baseline(models, controls, frames):
+    config = TranslateConfig(steps=8, guidance_scale=3.0)
+    return run(Translator(models, controls, config, FLOW, prompt="a red car", negative_prompt="snow", seed=1), frames)
+
+
+CHANGES = {
+    "steps": {"steps": 9},
+    "guidance": {"guidance_scale": 4.0},
+    "strength": {"strength": 0.5},
+    "pure noise": {"strength": None},
+    "attention": {"attention_window": None},
+    "attention window": {"attention_window": (0.0, 0.5)},
+    "shape": {"shape_window": None},
+    "adain": {"adain_window": None},
+    "fusion": {"fusion_window": None},
+    "fusion window": {"fusion_window": (0.2, 0.4)},
+    "fusion strength": {"fusion_strength": 0.9},
+    "inner strength": {"inner_strength": 0.5},
+    "colour": {"preserve_color": False},
+    "freeu": {"freeu": (1.1, 1.2, 1.0, 0.2)},
+    "store": {"store_dtype": "bfloat16"},
+    "compat": {"compat": "official"},
+}
+
+
+@pytest.mark.parametrize("settings", CHANGES.values(), ids=CHANGES.keys())
+def test_each_setting_changes_the_result(translator, frames, baseline, settings):
+    changed = run(translator(**settings), frames)
+    assert changed.shape == baseline.shape and changed.dtype == np.uint8
+    assert not np.array_equal(changed, baseline)
+
+
+@pytest.fixture(scope="module")
+def car():
+    path = Path(videoedit.__file__).parent / "assets/clips/car-grass.mp4"
+    return stretch_frames(read_video(path).frames, (64, 64))
+
+
+@pytest.mark.parametrize("setting", ["smooth_boundary", "fidelity", "inpaint"])
+def test_each_part_of_the_target_matters(car, mini, setting):
+    """Needs an autoencoder that keeps pictures, and a clip where something is hidden in both references."""
+    models, controls, expected = mini
+    config = TranslateConfig(steps=6, **{setting: False})
+    changed = run(Translator(models, controls, config, FLOW, prompt="a red car in the snow"), car, MINI_KEYS)
+    assert np.array_equal(changed[0], expected[0]) and not np.array_equal(changed[1:], expected[1:])
+
+
+@pytest.fixture(scope="module")
+def mini(car):
+    models = load_models("mini", device="cpu")
+    controls = load_controls([ControlSpec("canny")], models)
+    subject = Translator(models, controls, TranslateConfig(steps=6), FLOW, prompt="a red car in the snow")
+    return models, controls, run(subject, car, MINI_KEYS)
+
+
+def test_constraints_leave_the_anchor_alone(translator, frames, baseline):
+    off = dict.fromkeys(("shape_window", "adain_window", "fusion_window", "attention_window"))
+    free = run(translator(**off), frames)
+    assert np.array_equal(free[0], baseline[0]) and not np.array_equal(free[1], baseline[1])
+
+
+def test_every_second_key_frame_becomes_the_previous(translator, frames):
+    each, second = (run(translator(update_every=n), frames, (0, 2, 4, 6)) for n in (1, 2))
+    assert np.array_equal(each[:3], second[:3]) and not np.array_equal(each[3], second[3])
+
+
+def test_same_bytes_again_and_the_networks_are_as_before(translator, models, frames, baseline):
+    before = {name: type(p) for name, p in models.unet.attn_processors.items()}
+    assert np.array_equal(run(translator(), frames), baseline)
+    assert {name: type(p) for name, p in models.unet.attn_processors.items()} == before
+    assert not models.unet._forward_pre_hooks and not models.unet.up_blocks[0].resnets[0]._forward_pre_hooks
+
+
+def test_fused_passes_equal_whole_ones_bit_for_bit(translator, frames, baseline):
+    whole = translator()
+    whole.table = replace(whole.table, fork=whole.table.start)
+    whole.start_shot()
+    assert np.array_equal(run(whole, frames), baseline)
+    fused = translator()
+    run(fused, frames)
+    assert torch.equal(fused.previous.pixels, whole.previous.pixels)
+
+
+def test_evaluations_of_a_key_frame(translator, models, frames):
+    """At most 0.62 of the official 40 (twice 20 steps) at strength 0.75; both guidance branches are one evaluation."""
+    calls = []
+    handle = models.unet.register_forward_pre_hook(lambda *_: calls.append(1))
+    try:
+        counted = []
+        for settings in ({}, {"compat": "official"}):
+            subject = translator(steps=20, strength=0.75, **settings)
+            for index in (0, 2):
+                calls.clear()
+                subject.translate(frames[index], index)
+                counted.append(len(calls))
+            assert counted[-1] == subject.table.evaluations
+    finally:
+        handle.remove()
+    assert counted == [15, 23, 20, 40]
+    assert 23 <= 0.62 * 40
+
+
+@pytest.mark.parametrize("settings", [{}, {"preserve_color": False, "store_dtype": "float16"}, {"compat": "official"}])
+@pytest.mark.parametrize("done", [1, 2])
+def test_a_loaded_state_goes_on_to_the_same_bytes(translator, frames, tmp_path, settings, done):
+    whole = translator(**settings)
+    expected = run(whole, frames, (0, 2, 4, 6))
+    first = translator(**settings)
+    run(first, frames, (0, 2, 4, 6)[:done])
+    first.save(tmp_path / "state.safetensors")
+    second = translator(**settings)
+    second.load(tmp_path / "state.safetensors")
+    assert np.array_equal(run(second, frames, (0, 2, 4, 6)[done:]), expected[done:])
+    assert torch.equal(second.previous.pixels, whole.previous.pixels)
+
+
+def test_a_wrong_state_is_refused(translator, frames, tmp_path):
+    path = tmp_path / "state.safetensors"
+    run(translator(), frames, (0,))
+    saved = translator()
+    saved.translate(frames[0], 0)
+    saved.save(path)
+    with pytest.raises(WeightsError, match="other settings"):
+        translator(strength=0.5).load(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match=r"state\.safetensors is not a saved state.*delete it"):
+        translator().load(path)
+    with pytest.raises(WeightsError, match="is not a saved state"):
+        translator().load(tmp_path / "missing.safetensors")
+
+
+def test_frames_of_another_size_are_refused(translator, frames):
+    subject = translator()
+    subject.translate(frames[0], 0)
+    with pytest.raises(InputError, match="24x32 pixels, the first of its shot 32x32"):
+        subject.translate(frames[1, :, :24], 1)
+
+
+def test_the_store_can_be_kept_small(translator, frames):
+    sizes = {}
+    for dtype in (None, "float16"):
+        subject = translator(store_dtype=dtype, store_device="cpu")
+        run(subject, frames)
+        sizes[dtype] = subject.passes.store.nbytes
+    # anchor and previous; 6 steps; [uncond, cond]; two layers of 64 tokens and 16 channels, float32
+    assert sizes[None] == 2 * 6 * 2 * 2 * 64 * 16 * 4 == 2 * sizes["float16"]
+
+
+def test_each_shot_has_its_own_anchor(translator, frames):
+    keys, cuts = (0, 3, 4, 7), (4,)
+    together = dict(translate_keyframes(translator(), frames, keys, len(frames), cuts))
+    assert list(together) == [0, 3, 4, 7]
+    alone = run(translator(), frames, (4, 7))
+    assert np.array_equal(together[4], alone[0]) and np.array_equal(together[7], alone[1])
+
+
+def test_works_without_controls(models, frames):
+    subject = Translator(models, Controls(), TranslateConfig(steps=4), FLOW, prompt="a cat")
+    assert run(subject, frames).shape == (3, 32, 32, 3)
