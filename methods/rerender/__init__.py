@@ -7,6 +7,7 @@ half works alone, on key frames edited anywhere: `propagate`.
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videoedit.plugins import Flag, MethodSpec
@@ -52,7 +53,7 @@ PROPAGATE = MethodSpec(
     streams=True,
     needs_model=False,
     flags=(
-        Flag("--keyframes", ("keyframes",), "A folder, or a file; its number says which frame.", multiple=True),
+        Flag("--keyframes", ("keyframes",), "A folder, or a file; its number says which frame.", Path, multiple=True),
         *_PROPAGATION,
     ),
 )

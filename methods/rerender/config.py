@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from videoedit.config import FilePath, RunConfig, Section, Strings, as_tuple
+from videoedit.config import ClipConfig, FilePath, RunConfig, Section, Strings, as_tuple
 
 
 def _ordered(window: tuple[float, float]) -> tuple[float, float]:
@@ -94,6 +94,24 @@ class PropagateConfig(Section):
     """auto, raft-large, raft-small, raft-sintel, dis, or a folder of flow files."""
     workers: int | None = Field(default=None, ge=1)
     """Processes; null: one for each core. They change no byte of the result."""
+
+
+class PropagateRunConfig(ClipConfig):
+    """Everything that `videoedit propagate` depends on."""
+
+    keyframes: Annotated[tuple[FilePath, ...], BeforeValidator(as_tuple)] = ()
+    """Folders and files of edited key frames; the last number in a file's name is its frame's in the clip, from 0."""
+    cuts: Annotated[Literal["auto"] | tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_tuple)] = "auto"
+    """First frames of the shots after the first, over which no key frame serves; auto: found; []: none."""
+    truth: FilePath | None = None
+    """For filters that could be applied to every frame: the clip that should come out, to measure against."""
+    propagate: PropagateConfig = PropagateConfig()
+
+    @property
+    def label(self) -> str:
+        """What the result is called."""
+        p = self.propagate
+        return f"propagated ({p.propagator}{f', {p.preset}' if p.propagator == 'patchmatch' else ''})"
 
 
 class RerenderConfig(RunConfig):
