@@ -198,11 +198,11 @@ def _common_flags(spec: MethodSpec) -> tuple[Flag, ...]:
     for_all = (
         Flag("--frames", ("video.num_frames",), "How many frames.", kind=int),
         Flag("--stride", ("video.stride",), "Take every n-th frame.", kind=int),
+        Flag("--size", ("video.size",), "WIDTHxHEIGHT to work at."),
         Flag("--seed", ("seed",), "Of all random numbers.", kind=int),
     )
     for_models = (
         Flag("--model", ("model",), "mini, a diffusers folder, a .safetensors file, or a hub id."),
-        Flag("--size", ("video.size",), "WIDTHxHEIGHT that the model works at."),
         Flag("--device", ("device",), "cpu, cuda, ..."),
     )
     return (*for_models, *for_all) if spec.needs_model else for_all

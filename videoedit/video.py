@@ -193,14 +193,13 @@ class FrameStream:
         """Frames uint8 [H, W, 3] in order, from the first one at each call."""
         return iter_frames(self.path, start=self.start, stride=self.stride, num_frames=len(self))
 
-    def take(self, indices: Iterable[int]) -> np.ndarray:
-        """The frames with these numbers, in ascending order: uint8 [N, H, W, 3]; one pass up to the last of them."""
-        wanted = sorted(indices)
-        if not wanted or wanted[0] < 0 or wanted[-1] >= len(self):
-            raise ShapeError(f"frames {wanted} were asked of a clip of {len(self)}; expected numbers from 0 on")
-        chosen = set(wanted)
-        passing = zip(range(wanted[-1] + 1), self, strict=False)
-        return np.stack([frame for number, frame in passing if number in chosen])
+    def pick(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """(number, frame) of some frames, in ascending order: one pass up to the last of them."""
+        wanted = set(indices)
+        if outside := [index for index in wanted if not 0 <= index < len(self)]:
+            raise ShapeError(f"frame {outside[0]} was asked of a clip of {len(self)}; expected numbers from 0 on")
+        passing = zip(range(max(wanted, default=-1) + 1), self, strict=False)
+        return ((index, frame) for index, frame in passing if index in wanted)
 
 
 def iter_frames(

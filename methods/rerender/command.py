@@ -165,7 +165,8 @@ class _Job:
             {"label": label, "role": role, "prompt": "", "file": file} for label, role, file in videos
         ]
         indices = list(self.keyframes)[:: max(1, -(-len(self.keyframes) // SHOWN))]
-        sources = [stretch_frames(frame, self.size) for frame in self.video.frames.take(indices)]  # type: ignore[attr-defined]
+        picked = self.video.frames.pick(indices)  # type: ignore[attr-defined]
+        sources = [stretch_frames(frame, self.size) for _, frame in picked]
         sheet = key_sheet(sources, [], [self.keyframes[index] for index in indices])
         write_image(self.run.path("keys.png"), sheet)
         caption = f"Key frames {', '.join(map(str, indices))}: of the clip, and as they were given."

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,18 +15,16 @@ from rerender import keyframes as choosing
 from rerender.conditions import Controls, ControlSpec, load_controls
 from rerender.config import RerenderConfig
 from rerender.pictures import flow_sheet, key_sheet
-from rerender.propagation import Interval, Settings, intervals
+from rerender.stage import Propagation, write_clip
 from rerender.translate import Translator
-from rerender.units import count_steps, make_frames, read_figures, stitch
 from videoedit import latents as codec
 from videoedit.flow_models import FlowCache, FlowEstimator, flow_pair, load_flow
-from videoedit.frame_measures import FrameMeasures
 from videoedit.images import Pictures, write_image
 from videoedit.metrics import measure_edit
 from videoedit.planning import working_size
 from videoedit.run import Run, digest, write_text
 from videoedit.types import EditResult, Models, Video
-from videoedit.video import read_video, stretch_frames, write_video
+from videoedit.video import read_video, stretch_frames
 
 MEASURED = 120  # frames, from the first on, of which the figures of the whole video are taken
 EDIT, SOURCE = "edit.mp4", "source.mp4"
@@ -36,8 +33,8 @@ EDIT, SOURCE = "edit.mp4", "source.mp4"
 def edit(config: RerenderConfig, models: Models, video: Video, run: Run) -> EditResult:
     """Translate key frames of `video` by the prompt and carry them to every frame.
 
-    Writes ``keys/NNNNNN.png``, and unless `until` says keyframes ``edit.mp4`` with the frame count, rate, size and sound
-    of `video`. `video.frames` is a stream. Each stage's files are reused when nothing they depend on changed.
+    Writes ``keys/NNNNNN.png``, and unless `until` says keyframes ``edit.mp4`` with the frame count, rate, size and
+    sound of `video`. `video.frames` is a stream. Each stage's files are reused when nothing they depend on changed.
     """
     job = _Job(config, models, video, run)
     if video.num_frames == 1:
@@ -74,12 +71,25 @@ class _Job:
         source = (self.video.width, self.video.height)
         return working_size(source, self.config.video.size, factor=factor, native=side * factor)
 
+    @cached_property
+    def propagation(self) -> Propagation:
+        c = self.config
+        return Propagation(
+            self.run, self.video, self.size, self.output_size, self.edited, self.chosen["cuts"], c.propagate, c.seed
+        )
+
+    @cached_property
+    def output_size(self) -> tuple[int, int]:
+        return (self.video.width, self.video.height) if self.config.video.output_size == "source" else self.size
+
     def frames(self) -> Iterator[np.ndarray]:
         """The source's frames at the working size, uint8 [H, W, 3] each, in order, from the first at each call."""
-        return (self.shrunk(frame) for frame in self.video.frames)
+        return (stretch_frames(frame, self.size) for frame in self.video.frames)
 
-    def shrunk(self, frame: np.ndarray) -> np.ndarray:
-        return stretch_frames(frame, self.size)
+    def picked(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Some of them with their numbers."""
+        stream: Any = self.video.frames
+        return ((index, stretch_frames(frame, self.size)) for index, frame in stream.pick(indices))
 
     @cached_property
     def estimator(self) -> FlowEstimator:
@@ -88,8 +98,7 @@ class _Job:
     @cached_property
     def motion(self) -> Any:
         """Flow between two frames by their numbers, kept in the run's folder."""
-        cache = FlowCache(self.run.path("flow"), self.estimator.name)
-        return partial(flow_pair, self.estimator, cache=cache)
+        return partial(flow_pair, self.estimator, cache=FlowCache(self.run.path("flow"), self.estimator.name))
 
     @cached_property
     def controls(self) -> Controls:
@@ -121,10 +130,6 @@ class _Job:
         return found
 
     @property
-    def intervals(self) -> tuple[Interval, ...]:
-        return intervals(self.video.num_frames, self.chosen["indices"], self.chosen["cuts"])
-
-    @property
     def edited(self) -> Pictures:
         """The translated key frames, read from disk one at a time."""
         return Pictures({index: self.key_path(index) for index in self.chosen["indices"]})
@@ -139,7 +144,7 @@ class _Job:
         target = self.run.path(SOURCE)
         with self.run.stage("source", self.keys["source"], [target]) as needed:
             if needed:
-                self.write(target, iter(self.video.frames))
+                write_clip(target, iter(self.video.frames), self.video, self.output_size)
 
     def choose(self) -> None:
         """Scene cuts and key frames; to ``keyframes.json``."""
@@ -170,44 +175,20 @@ class _Job:
                     self.translator.load(state)
                 last = self.translator.previous.index if self.translator.previous else -1
                 todo = [index for index in indices if index > last]
-                sources = dict(zip(todo, self.video.frames.take(todo), strict=True))  # type: ignore[arg-type]
                 done = len(indices) - len(todo)
                 with self.run.progress.stage("key frames", len(indices), done) as advance:
-                    for index in todo:
+                    for index, frame in self.picked(todo):
                         if index in (0, *self.chosen["cuts"]):
                             self.translator.start_shot()
-                        result = self.translator.translate(self.shrunk(sources[index]), index)
+                        result = self.translator.translate(frame, index)
                         write_image(self.key_path(index), result)
                         self.translator.save(state)
                         advance()
         state.unlink(missing_ok=True)
 
     def propagate(self) -> None:
-        """All frames from the key frames, to ``edit.mp4``; what is finished on the way stays in a folder till then."""
-        target = self.run.path(EDIT)
-        p = self.config.propagate
-        work = self.run.path(f"propagation-{self.keys['propagate']}")
-        with self.run.stage("propagate", self.keys["propagate"], [target]) as needed:
-            if needed:
-                settings = Settings(p.propagator, p.preset, p.blend, p.poisson, self.config.seed)
-                total = count_steps(self.intervals)
-                with self.run.progress.stage("propagate", total, count_steps(self.intervals, work)) as advance:
-                    make_frames(
-                        self.frames(),
-                        self.edited,
-                        self.intervals,
-                        settings,
-                        self.estimator,
-                        work,
-                        flow_folder=self.run.path("flow"),
-                        workers=p.workers,
-                        advance=advance,
-                    )
-                count = self.video.num_frames
-                measures = FrameMeasures(self.motion, self.frames(), self.chosen["cuts"])
-                self.write(target, measures.watch(stitch(count, self.edited, self.intervals, work)))
-                self.run.record["plots"] |= measures.series() | read_figures(count, self.intervals, work)
-        shutil.rmtree(work, ignore_errors=True)
+        """All frames from the key frames, to ``edit.mp4``."""
+        self.propagation.make(self.run.path(EDIT), self.keys["propagate"])
 
     def measure(self) -> None:
         """Figures of the whole edit, at the working size."""
@@ -239,7 +220,7 @@ class _Job:
         self.run.record["videos"] = videos
         indices = self.chosen["indices"]
         shown = indices[:: max(1, -(-len(indices) // 8))]
-        sources = [self.shrunk(frame) for frame in self.video.frames.take(shown)]  # type: ignore[arg-type]
+        sources = [frame for _, frame in self.picked(shown)]
         maps = [self.controls.maps(frame)[0] for frame in sources] if self.controls.controls else []
         edited = [self.edited[index] for index in shown]
         write_image(self.run.path("keys.png"), key_sheet(sources, maps, edited))
@@ -255,12 +236,3 @@ class _Job:
             )
             pictures.append({"title": "Flow and occlusion", "file": "flow.png", "caption": caption})
         self.run.record["pictures"] = pictures
-
-    # -- small steps -----------------------------------------------------------------------------------
-
-    def write(self, path: Path, frames: Iterator[np.ndarray]) -> None:
-        """Write frames at the output size with the source's rate and sound."""
-        source = (self.video.width, self.video.height)
-        size = source if self.config.video.output_size == "source" else self.size
-        resized = (stretch_frames(frame, size) for frame in frames)
-        write_video(path, resized, self.video.fps, audio_from=self.video if self.video.has_audio else None)
