@@ -19,7 +19,9 @@ import torch
 from diffusers import ControlNetModel
 from torch import Tensor
 
+from rerender.hed import Hed
 from videoedit.errors import ConfigError, ToolError, WeightsError
+from videoedit.fetch import fetched
 from videoedit.latents import spatial_factor
 from videoedit.models import HUB_ID, fetch_from_hub, load_network, quiet_libraries
 from videoedit.run import digest
@@ -124,7 +126,7 @@ class Controls:
 
 def map_to_condition(picture: np.ndarray) -> Tensor:
     """uint8 [H, W, 3] -> float32 [1, 3, H, W] in [0, 1], what ControlNets read."""
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
 
 
 def load_controls(
@@ -211,24 +213,28 @@ def _detector(kind: str, models: Models, canny: tuple[int, int] | None) -> Detec
             return partial(canny_edges, thresholds=canny or (MINI_CANNY if mini else CANNY), grey=mini)
         case "depth":
             return _depth(models)
-        case "softedge":
-            return _annotator("PidiNetDetector", models)
-    return _annotator("HEDdetector", models)
+        case "hed" if weights := fetched("hed"):
+            return Hed.load(weights, models.device).detect
+        case "hed":
+            return _annotator("HEDdetector", models, "`videoedit models fetch hed`")
+    return _annotator("PidiNetDetector", models, "--control canny")
 
 
-def _annotator(name: str, models: Models) -> Detector:
+def _annotator(name: str, models: Models, instead: str) -> Detector:
     """A detector of controlnet_aux, which by default would work and answer at 512 pixels."""
     try:
         import controlnet_aux
     except ImportError as error:
         raise ToolError(
             f"this control needs controlnet_aux ({first_line(error)}); install it with "
-            "`pip install 'videoedit[controls]'`, or use canny"
+            f"`pip install 'videoedit[controls]'`, or use {instead}"
         ) from error
     try:
         detector = getattr(controlnet_aux, name).from_pretrained("lllyasviel/Annotators").to(models.device)
     except (OSError, ValueError) as error:
-        raise WeightsError(f"the weights of {name} could not be fetched from the hub: {first_line(error)}") from error
+        raise WeightsError(
+            f"the weights of {name} could not be fetched from the hub ({first_line(error)}); use {instead} instead"
+        ) from error
 
     def detect(frame: np.ndarray) -> np.ndarray:
         side = min(frame.shape[:2])
