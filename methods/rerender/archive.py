@@ -43,7 +43,8 @@ class FrameArchive:
 
     def image(self, frame: int) -> np.ndarray:
         data = np.frombuffer(self._zip.read(f"{frame:06d}.png"), np.uint8)
-        return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+        return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
     def error(self, frame: int) -> np.ndarray:
         return np.load(io.BytesIO(self._zip.read(f"{frame:06d}.npy")))

@@ -197,10 +197,8 @@ class _Job:
         """Means, over the frames that were made, of the plots of one version of the clip."""
         made = [frame for interval in self.propagation.intervals for frame in interval.frames]
         plots, suffix = self.run.record["plots"], f"{OF}{label}" if label else ""
-        names = [name for name in FIGURES if f"{name}{suffix}" in plots]
-        return {
-            f"{name}@1": float(np.mean([plots[f"{name}{suffix}"][frame] for frame in made or [0]])) for name in names
-        }
+        series = {name: plots[name + suffix] for name in FIGURES if name + suffix in plots}
+        return {f"{name}@1": float(np.mean([values[i] for i in made or [0]])) for name, values in series.items()}
 
 
 class Closeness:

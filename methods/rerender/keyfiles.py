@@ -101,6 +101,6 @@ def _checked_size(path: Path) -> tuple[int, int]:
                     f"{path} has transparent parts; lay it over its frame and save it without transparency"
                 )
             sideways = picture.getexif().get(ORIENTATION) in SIDEWAYS
-            return picture.size[::-1] if sideways else picture.size
+            return (picture.height, picture.width) if sideways else picture.size
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path} is not a picture that can be read; give a png, jpg or webp") from error

@@ -1,7 +1,7 @@
 """Propagation as units of work, (interval, direction), that can be killed at any moment and taken up again.
 
-In the work folder an interval is a few `FrameArchive`s: its source frames, what was made of them in each direction, and
-the finished frames. When these are there the others are removed. Every file appears whole, and the same whoever made it.
+In the work folder an interval is a few `FrameArchive`s: its source frames, what was made of them in each direction,
+and the finished frames; once these are there the others are removed. A file appears whole, the same whoever made it.
 """
 
 from __future__ import annotations
