@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format bench wheel-test clean
+.PHONY: demo demo-rerender test check format bench wheel-test clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -13,6 +13,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## edit the bundled clip with Tune-A-Video on the embedded model
 	$(BIN)/videoedit run tuneavideo --config configs/tuneavideo/demo.yaml --out outputs/demo
+
+demo-rerender: $(READY)  ## edit it with Rerender-A-Video: key frames, then every frame
+	$(BIN)/videoedit run rerender --config configs/rerender/demo.yaml --out outputs/demo-rerender
 
 test: $(READY)  ## the whole suite
 	$(BIN)/python -m pytest

@@ -22,12 +22,12 @@ from videoedit.flow_models import FlowCache, FlowEstimator, flow_pair, load_flow
 from videoedit.images import Pictures, write_image
 from videoedit.metrics import measure_edit
 from videoedit.planning import working_size
-from videoedit.run import Run, digest, write_text
+from videoedit.run import Run, digest, file_sha256, write_text
 from videoedit.types import EditResult, Models, Video
 from videoedit.video import read_video, stretch_frames
 
 MEASURED = 120  # frames, from the first on, of which the figures of the whole video are taken
-EDIT, SOURCE = "edit.mp4", "source.mp4"
+EDIT, SOURCE, TRUTH = "edit.mp4", "source.mp4", "truth.mp4"
 
 
 def edit(config: RerenderConfig, models: Models, video: Video, run: Run) -> EditResult:
@@ -191,25 +191,31 @@ class _Job:
         self.propagation.make(self.run.path(EDIT), self.keys["propagate"])
 
     def measure(self) -> None:
-        """Figures of the whole edit, at the working size."""
-        truth = self.config.truth
-        files = [self.run.path(EDIT)]
-        with self.run.stage("measure", digest([self.keys["propagate"], str(truth)]), files) as needed:
+        """Figures of the edit at the working size, and of the truth if there is one."""
+        prompt, truth = self.config.prompt, self.config.truth
+        key = digest([self.keys["propagate"], file_sha256(truth) if truth else None])
+        with self.run.stage("measure", key, [self.run.path(EDIT)]) as needed:
             if needed:
-                count, c = min(self.video.num_frames, MEASURED), self.config.video
-                source, edited = (
-                    stretch_frames(read_video(self.run.path(name), num_frames=count).frames, self.size)
-                    for name in (SOURCE, EDIT)
-                )
-                wanted = None
-                if truth is not None:
-                    frames = read_video(truth, start=c.start, stride=c.stride, num_frames=count).frames
-                    wanted = stretch_frames(frames, self.size)
-                with_clip = self.models.name == "mini"
-                figures = measure_edit(source, edited, self.config.prompt, wanted, with_clip=with_clip)
-                plots = self.run.record["plots"]
-                figures |= {f"{name}@1": float(np.mean(plots[name])) for name in ("warp_error",) if name in plots}
-                self.run.record["metrics"] = {self.config.prompt: figures}
+                count, with_clip = min(self.video.num_frames, MEASURED), self.models.name == "mini"
+                wanted = self.truth_frames(count) if truth else None
+                source, edited = (self.read_back(name, count) for name in (SOURCE, EDIT))
+                figures = measure_edit(source, edited, prompt, wanted, with_clip=with_clip)
+                warp_errors = self.run.record["plots"]["warp_error"]
+                self.run.record["metrics"] = {prompt: figures | {"warp_error@1": float(np.mean(warp_errors))}}
+                if wanted is not None:
+                    reference = measure_edit(source, wanted, prompt, wanted, with_clip=with_clip)
+                    self.run.record["metrics"][f"ground truth: {prompt}"] = reference
+
+    def read_back(self, name: str, count: int) -> np.ndarray:
+        """The first frames of a written video at the working size, uint8 [F, H, W, 3]."""
+        return stretch_frames(read_video(self.run.path(name), num_frames=count).frames, self.size)
+
+    def truth_frames(self, count: int) -> np.ndarray:
+        """What the edit should show, at the working size."""
+        assert self.config.truth is not None
+        c = self.config.video
+        frames = read_video(self.config.truth, start=c.start, stride=c.stride, num_frames=count).frames
+        return stretch_frames(frames, self.size)
 
     def show(self) -> None:
         """Videos and pictures for the report."""
@@ -217,6 +223,10 @@ class _Job:
         videos = [{"label": "source", "role": "source", "prompt": "", "file": SOURCE}]
         if self.config.until == "video":
             videos.append({"label": prompt, "role": "edit", "prompt": prompt, "file": EDIT})
+            if self.config.truth:
+                frames = iter(self.truth_frames(self.video.num_frames))
+                write_clip(self.run.path(TRUTH), frames, self.video, self.output_size)
+                videos.append({"label": f"ground truth: {prompt}", "role": "truth", "prompt": prompt, "file": TRUTH})
         self.run.record["videos"] = videos
         indices = self.chosen["indices"]
         shown = indices[:: max(1, -(-len(indices) // 8))]
