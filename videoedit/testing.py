@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
@@ -181,6 +182,20 @@ def moving_square(num_frames: int = 8, size: tuple[int, int] = (32, 32)) -> np.n
         left = round(i * (width - side) / max(1, num_frames - 1))
         frames[i, top : top + side, left : left + side] = (200, 30, 30)
     return frames
+
+
+def panning(num_frames: int = 8, size: tuple[int, int] = (64, 48), *, step: int = 1, seed: int = 0) -> np.ndarray:
+    """A textured wall, the camera moving `step` pixels to the right each frame: uint8 [F, H, W, 3]."""
+    width, height = size
+    noise = np.random.default_rng(seed).random((height, width + step * num_frames, 3), np.float32)
+    wall = cv2.GaussianBlur(noise, (0, 0), 1.5)
+    wall = (255 * (wall - wall.min()) / np.ptp(wall)).astype(np.uint8)
+    return np.stack([wall[:, step * i : step * i + width] for i in range(num_frames)])
+
+
+def other_colours(frames: np.ndarray) -> np.ndarray:
+    """Frames as an edit might leave them: everything in its place in other colours. uint8 [F, H, W, 3]."""
+    return 255 - frames[..., [1, 2, 0]] // 2
 
 
 def _seeded(seed: int, make: Any) -> Any:

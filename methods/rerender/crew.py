@@ -2,7 +2,7 @@
 
 Workers are fresh interpreters, neither forks nor children of `multiprocessing`: they never import the caller's main
 module, so a script needs no ``if __name__ == "__main__"``. Each works on one thread, so that results do not depend on
-how many there are. A worker whose parent is gone ends at its next step.
+how many there are. A worker ends with its parent.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import Pipe
@@ -128,7 +129,7 @@ class _Worker:
         self.process = subprocess.Popen(
             [sys.executable, "-c", code],
             pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # says nothing; it closes when this process ends
             env=os.environ | ONE_THREAD,
         )
         theirs.close()
@@ -162,12 +163,13 @@ class _Worker:
     def dismiss(self) -> None:
         self.connection.close()
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()
 
 
 def serve(handle: int) -> None:
     """The life of a worker: jobs come over the connection `handle`, news of them go back, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     connection = Connection(handle)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         context = connection.recv()
@@ -178,6 +180,11 @@ def serve(handle: int) -> None:
         while True:
             job: Job = connection.recv()
             connection.send(_outcome(job, context, connection))
+
+
+def _end_with_parent() -> None:
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
 
 
 def _outcome(job: Job, context: Any, connection: Connection) -> tuple[str, Any]:

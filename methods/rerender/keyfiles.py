@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from videoedit.errors import ConfigError, InputError
@@ -96,7 +97,7 @@ def _checked_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as picture:
             if getattr(picture, "n_frames", 1) > 1:
                 raise InputError(f"{path} is an animation; give one picture for each key frame")
-            if picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+            if picture.has_transparency_data and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
                 raise InputError(
                     f"{path} has transparent parts; lay it over its frame and save it without transparency"
                 )
