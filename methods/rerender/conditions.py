@@ -113,7 +113,7 @@ class Controls:
                 latents,
                 t,
                 encoder_hidden_states=embeds,
-                controlnet_cond=condition.to(latents).expand(latents.shape[0], -1, -1, -1),
+                controlnet_cond=condition.expand(latents.shape[0], -1, -1, -1),
                 conditioning_scale=control.spec.scale,
                 return_dict=False,
             )

@@ -58,8 +58,8 @@ class TranslateConfig(Section):
     """Start from the source's colours; false: from the source in the colours of an anchor made from pure noise."""
     freeu: FreeU = (1.0, 1.0, 1.0, 1.0)
     """FreeU's b1, b2 (backbone) and s1, s2 (skips); ones: off. The authors use 1.1, 1.2, 1.0, 0.2."""
-    store_device: str | None = None
-    """Where the features of the anchor and the previous key frame lie, such as `cpu` to spare a GPU's memory."""
+    store_device: Literal["cpu"] | None = None
+    """Where the features of the anchor and the previous key frame lie; `cpu` spares a GPU's memory."""
     store_dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """How they are kept; null: as the model makes them."""
     compat: Literal["official"] | None = None

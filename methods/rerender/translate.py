@@ -6,6 +6,7 @@ Yang et al., "Rerender A Video", section 4.1. `Translator` holds what one key fr
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rerender.attention import cross_frame_plan
+from rerender.attention import cross_frame_plan, cross_frame_sites
 from rerender.colors import match_colors
 from rerender.conditions import Controls, map_to_condition
 from rerender.freeu import freeu
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
     from rerender.config import TranslateConfig
     from videoedit.flow_models import FlowPair
     from videoedit.sampling import Denoiser
+
+
+logger = logging.getLogger(__name__)
 
 
 class FlowFn(Protocol):
@@ -97,6 +101,8 @@ class Translator:
         self.negative_embeds, self.prompt_embeds = encode_prompts(models, [negative_prompt, prompt]).split(1)
         steps = len(Schedule.from_scheduler(models.scheduler, settings.steps).timesteps)
         self.table = timetable(settings, steps)
+        if self.table.attention and not cross_frame_sites(models.unet, loose=settings.loose_attention):  # type: ignore[arg-type]
+            logger.warning("loose_attention leaves this model no layer: attention_window has no effect")
         self.identity = digest(
             [models.fingerprint, str(models.dtype), controls.fingerprint, [str(c.spec) for c in controls.controls],
              settings.model_dump(mode="json"), prompt, negative_prompt, seed]
@@ -191,8 +197,10 @@ class Translator:
 
     def _denoiser(self, frame: np.ndarray) -> Denoiser:
         """The guided network under the prompt and the frame's controls."""
-        conditions = [map_to_condition(picture) for picture in self.controls.maps(frame)]
-        unet: Any = self.models.unet
+        models = self.models
+        unet: Any = models.unet
+        maps = self.controls.maps(frame)
+        conditions = [map_to_condition(picture).to(models.device, models.dtype) for picture in maps]
 
         def predict(latents: Tensor, t: int, embeds: Tensor) -> Tensor:
             residuals = self.controls.residuals(latents, t, embeds, conditions)

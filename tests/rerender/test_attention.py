@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from rerender.attention import ANCHOR, PREVIOUS, cross_frame_plan, cross_frame_sites
+from rerender.attention import ANCHOR, PREVIOUS, cross_frame_plan, cross_frame_sites, stored_bytes
 from videoedit.attention import FeatureStore, FrameState, attend
 from videoedit.models import load_models
 
@@ -104,3 +104,22 @@ def test_without_reading_the_network_is_its_own(unet):
         stock = unet(latents, 300, encoder_hidden_states=text).sample
     state = FrameState(store=FeatureStore())
     torch.testing.assert_close(run(unet, cross_frame_plan(unet, state), latents), stock, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("loose", [False, True])
+@pytest.mark.parametrize("size", [(8, 8), (10, 6)])
+def test_the_planned_memory_is_what_the_store_takes(unet, loose, size):
+    state = FrameState(store=FeatureStore())
+    plan = cross_frame_plan(unet, state, loose=loose)
+    latents = torch.randn(2, 4, *reversed(size), generator=torch.Generator().manual_seed(2))
+    for tag in (ANCHOR, PREVIOUS):
+        for step in range(3):
+            run(unet, plan, latents, state, step=step, write=tag)
+    assert stored_bytes(unet.config, size, 3, loose=loose) == state.store.nbytes
+
+
+def test_the_planned_memory_of_stable_diffusion():
+    config = stable_diffusion().config | {"block_out_channels": (320, 640, 1280, 1280)}
+    assert round(stored_bytes(config, (64, 64), 20) / 2**30, 2) == 2.05
+    assert round(stored_bytes(config, (96, 64), 20) / 2**30, 2) == 3.08
+    assert round(stored_bytes(config, (64, 64), 20, loose=True, itemsize=2) / 2**30, 2) == 0.88

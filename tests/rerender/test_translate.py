@@ -213,6 +213,11 @@ def test_each_shot_has_its_own_anchor(translator, frames):
     assert np.array_equal(together[4], alone[0]) and np.array_equal(together[7], alone[1])
 
 
+def test_a_model_without_finer_layers_cannot_be_loose(translator, caplog):
+    translator(loose_attention=True)
+    assert "attention_window has no effect" in caplog.text
+
+
 def test_works_without_controls(models, frames):
     subject = Translator(models, Controls(), TranslateConfig(steps=4), FLOW, prompt="a cat")
     assert run(subject, frames).shape == (3, 32, 32, 3)
