@@ -5,10 +5,10 @@ SIGGRAPH 2016), as Rerender-A-Video calls it. EbSynth is in the public domain; i
 here as well: the PatchMatch algorithm that the engine builds on is patented in the United States
 (Adobe, US patent 8,861,869). Who must avoid it can propagate by optical flow alone (``propagator="flow"``).
 
-Convention: a nearest-neighbour field is int32 ``[H, W, 2]``; ``field[y, x] = (sx, sy)`` says that the 5 x 5 patch around source
-pixel (sx, sy), column and row counted from 0 at the top left, is the match of the one around target pixel (x, y).
-Source patches always lie inside the source image: 2 <= sx <= W - 3, 2 <= sy <= H - 3. Target patches may reach over
-the border, which counts as repeated.
+Convention: a nearest-neighbour field is int32 ``[H, W, 2]``; ``field[y, x] = (sx, sy)`` says that the 5 x 5 patch
+around source pixel (sx, sy), column and row counted from 0 at the top left, is the match of the one around target
+pixel (x, y). Source patches always lie inside the source image: 2 <= sx <= W - 3, 2 <= sy <= H - 3. Target patches may
+reach over the border, which counts as repeated.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def synthesize(
 ) -> tuple[Bytes, NDArray[np.float32]]:
     """Restyle the target image: put it together from patches of `style` where the guides of source and target agree.
 
-    style: uint8 ``[H, W, 3]``, the restyled source image. guides: (source, target, weight) each, both uint8 ``[H, W, c]`` or
-    ``[H, W]``. preset: a name in `PRESETS`. init: a field (see the module) to start from in place of a random one.
-    The same arguments give the same bytes, on any machine.
+    style: uint8 ``[H, W, 3]``, the restyled source image. guides: (source, target, weight) each, both uint8
+    ``[H, W, c]`` or ``[H, W]``. preset: a name in `PRESETS`. init: a field (see the module) to start from in place of a
+    random one, for instance from optical flow. The same arguments give the same bytes, on any machine.
 
-    Returns the image, uint8 ``[H, W, 3]``, and the error of each pixel's patch, float32 ``[H, W]``:
-    the sum over its 25 pixels of 1/3 |style difference|^2 + sum over the guides of weight/c |guide difference|^2 (grey levels),
+    Returns the image, uint8 ``[H, W, 3]``, and the error of each pixel's patch, float32 ``[H, W]``, in squared grey
+    levels: the sum over the patch of |style difference|^2 / 3 + sum over the guides of weight |guide difference|^2 / c,
     where the style difference is that to the image before the last vote.
 
     Raises ShapeError for arrays of other sizes or types or below 5 x 5 pixels, InputError without guides, ConfigError

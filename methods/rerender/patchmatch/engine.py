@@ -29,8 +29,8 @@ Mask = NDArray[np.bool_]
 
 
 class Solution(NamedTuple):
-    """image u8 ``[H, W, 3]``; field: its source pixels (x, y), int32 ``[H, W, 2]``; errors f32 ``[H, W]``; and `estimate`,
-    the image before the last vote, which the errors were taken with."""
+    """image: uint8 ``[H, W, 3]``; field: its source pixels (x, y), int32 ``[H, W, 2]``; errors: of its patches, float32
+    ``[H, W]``; estimate: the image before the last vote, which the errors were taken with."""
 
     image: Bytes
     field: Field

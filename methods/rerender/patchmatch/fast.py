@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.extending import intrinsic
 
 from rerender.patchmatch.problem import PATCH, RADIUS
 
@@ -19,38 +20,51 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(function)
 
 
-@compiled
-def rows(image):  # type: ignore[no-untyped-def]
-    """``[h, w, C]`` -> ``[h, w * C]``."""
-    return image.reshape(image.shape[0], image.shape[1] * image.shape[2])
+inlined = njit(forceinline=True)
 
 
-@compiled
-def row_error(target, source):  # type: ignore[no-untyped-def]
-    """Sum of squared differences of two rows of packed values, in 32 bits (see `integer_scale`)."""
-    total = np.int32(0)
-    for i in range(target.size):
-        difference = np.int32(target[i]) - np.int32(source[i])
-        total = np.int32(total + np.int32(difference * difference))
-    return total
+def _borrowed(_, array):  # type: ignore[no-untyped-def]
+    """The same array without a reference count.
+
+    Numba counts references to the arrays handed to a function, atomically, even where it then inlines the function:
+    twice the cost of comparing two patches.
+    """
+
+    def code(context, builder, _, arguments):  # type: ignore[no-untyped-def]
+        view = context.make_array(array)(context, builder, arguments[0])
+        view.meminfo = view.meminfo.type(None)
+        return view._getvalue()
+
+    return array(array), code
 
 
-@compiled
-def patch_error(target, source, x, y, cx, cy, channels, bound):  # type: ignore[no-untyped-def]
-    """Error of source patch (cx, cy) at target pixel (x, y); given up after the row that exceeds `bound`."""
+borrowed: Any = intrinsic(_borrowed)
+
+
+@inlined
+def patch_error(source, target, width, channels, cx, cy, x, y, bound):  # type: ignore[no-untyped-def]
+    """Error of source patch (cx, cy) at target pixel (x, y); given up after the row that exceeds `bound`.
+
+    The images are flat. Unsigned places spare the question whether they count from the end, and let the sum over a
+    row be vectorised; it fits in 32 bits (see `integer_scale`).
+    """
+    there = np.uint64(((cy - RADIUS) * width + cx - RADIUS) * channels)
+    here = np.uint64((y * (width + 2 * RADIUS) + x) * channels)
     error = np.int64(0)
-    for j in range(PATCH):
-        row = source[cy - RADIUS + j]
-        error += row_error(
-            target[y + j, x * channels : (x + PATCH) * channels],
-            row[(cx - RADIUS) * channels : (cx + RADIUS + 1) * channels],
-        )
+    for _ in range(PATCH):
+        total = np.int32(0)
+        for i in range(np.uint64(PATCH * channels)):
+            difference = np.int32(np.int16(target[here + i] - source[there + i]))
+            total = np.int32(total + np.int32(difference * difference))
+        error += total
         if error > bound:
             break
+        there += np.uint64(width * channels)
+        here += np.uint64((width + 2 * RADIUS) * channels)
     return error
 
 
-@compiled
+@inlined
 def use(usage, cx, cy, change):  # type: ignore[no-untyped-def]
     """Count a use of every pixel of the patch at (cx, cy), or take it back."""
     for y in range(cy - RADIUS, cy + RADIUS + 1):
@@ -58,7 +72,7 @@ def use(usage, cx, cy, change):  # type: ignore[no-untyped-def]
             usage[y, x] += change
 
 
-@compiled
+@inlined
 def uses(usage, cx, cy):  # type: ignore[no-untyped-def]
     """Uses of the pixels of the patch at (cx, cy), summed."""
     total = np.int64(0)
@@ -68,7 +82,7 @@ def uses(usage, cx, cy):  # type: ignore[no-untyped-def]
     return total
 
 
-@compiled
+@inlined
 def scramble(number):  # type: ignore[no-untyped-def]
     """A well mixed number below 2^32 from one below 2^32."""
     number = ((number ^ (number >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
@@ -76,7 +90,7 @@ def scramble(number):  # type: ignore[no-untyped-def]
     return number ^ (number >> 16)
 
 
-@compiled
+@inlined
 def draw(state, centre, radius, last):  # type: ignore[no-untyped-def]
     """The next state, and a number within `radius` of `centre` and in [RADIUS, last], all equally likely."""
     state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
@@ -85,18 +99,14 @@ def draw(state, centre, radius, last):  # type: ignore[no-untyped-def]
     return state, low + (state * (high - low + 1) >> 32)
 
 
-@compiled
-def attempt(source, target, usage, channels, penalty, x, y, cx, cy, best):  # type: ignore[no-untyped-def]
-    """Take source patch (cx, cy) for pixel (x, y) if it costs less than `best` = (bx, by, error, cost)."""
-    bx, by, _, cost = best
-    if cx == bx and cy == by:
-        return best
-    error = patch_error(target, source, x, y, cx, cy, channels, cost)
-    if error >= cost or error + penalty * uses(usage, cx, cy) >= cost:
-        return best
-    use(usage, cx, cy, 1)
-    use(usage, bx, by, -1)
-    return cx, cy, error, error + penalty * uses(usage, cx, cy)
+@inlined
+def beside(field, x, y, dx, dy):  # type: ignore[no-untyped-def]
+    """The patch that continues that of the neighbour at (x + dx, y + dy), and whether there is one."""
+    height, width = field.shape[:2]
+    if not (0 <= x + dx < width and 0 <= y + dy < height):
+        return False, 0, 0
+    cx, cy = field[y + dy, x + dx, 0] - dx, field[y + dy, x + dx, 1] - dy
+    return RADIUS <= cx < width - RADIUS and RADIUS <= cy < height - RADIUS, cx, cy
 
 
 @compiled
@@ -106,43 +116,50 @@ def search(source, target, field, errors, usage, active, radii, penalty, seed, f
     Forward: rows from the top, neighbours left and above; else from the bottom, right and below.
     """
     height, width, channels = source.shape
-    source, target = rows(source), rows(target)
-    step = 1 if forward else -1
-    for i in range(height):
-        y = i if forward else height - 1 - i
-        for j in range(width):
-            x = j if forward else width - 1 - j
-            if not active[y, x]:
+    source, target = borrowed(source.reshape(-1)), borrowed(target.reshape(-1))
+    usage, field = borrowed(usage), borrowed(field)
+    back = -1 if forward else 1
+    for place in range(height * width):
+        y, x = divmod(place if forward else height * width - 1 - place, width)
+        if not active[y, x]:
+            continue
+        bx, by, error = np.int64(field[y, x, 0]), np.int64(field[y, x, 1]), errors[y, x]
+        cost = error + penalty * uses(usage, bx, by)
+        middle_x, middle_y = bx, by
+        state = scramble(seed ^ (y * width + x))
+        for k in range(2 + radii.size):
+            if k < 2:
+                dx, dy = (back, 0) if k == 0 else (0, back)
+                inside, cx, cy = beside(field, x, y, dx, dy)
+                if not inside:
+                    continue
+            else:
+                if k == 2:
+                    middle_x, middle_y = bx, by
+                state, cx = draw(state, middle_x, radii[k - 2], width - 1 - RADIUS)
+                state, cy = draw(state, middle_y, radii[k - 2], height - 1 - RADIUS)
+            if cx == bx and cy == by:
                 continue
-            bx, by = np.int64(field[y, x, 0]), np.int64(field[y, x, 1])
-            best = (bx, by, errors[y, x], errors[y, x] + penalty * uses(usage, bx, by))
-            if j > 0:
-                cx, cy = np.int64(field[y, x - step, 0]) + step, np.int64(field[y, x - step, 1])
-                if RADIUS <= cx < width - RADIUS:
-                    best = attempt(source, target, usage, channels, penalty, x, y, cx, cy, best)
-            if i > 0:
-                cx, cy = np.int64(field[y - step, x, 0]), np.int64(field[y - step, x, 1]) + step
-                if RADIUS <= cy < height - RADIUS:
-                    best = attempt(source, target, usage, channels, penalty, x, y, cx, cy, best)
-            bx, by = best[0], best[1]
-            state = scramble(seed ^ (y * width + x))
-            for radius in radii:
-                state, cx = draw(state, bx, radius, width - 1 - RADIUS)
-                state, cy = draw(state, by, radius, height - 1 - RADIUS)
-                best = attempt(source, target, usage, channels, penalty, x, y, cx, cy, best)
-            field[y, x, 0], field[y, x, 1], errors[y, x] = best[0], best[1], best[2]
+            new = patch_error(source, target, width, channels, cx, cy, x, y, cost)
+            if new >= cost or new + penalty * uses(usage, cx, cy) >= cost:
+                continue
+            use(usage, cx, cy, 1)
+            use(usage, bx, by, -1)
+            bx, by, error = cx, cy, new
+            cost = error + penalty * uses(usage, bx, by)
+        field[y, x, 0], field[y, x, 1], errors[y, x] = bx, by, error
 
 
 @compiled
 def evaluate(source, target, field, errors, active):  # type: ignore[no-untyped-def]
     """Set the `errors` of the active pixels to those of their patches."""
     height, width, channels = source.shape
-    source, target = rows(source), rows(target)
+    source, target = borrowed(source.reshape(-1)), borrowed(target.reshape(-1))
     for y in range(height):
         for x in range(width):
             if active[y, x]:
                 cx, cy = np.int64(field[y, x, 0]), np.int64(field[y, x, 1])
-                errors[y, x] = patch_error(target, source, x, y, cx, cy, channels, np.int64(2**62))
+                errors[y, x] = patch_error(source, target, width, channels, cx, cy, x, y, np.int64(2**62))
 
 
 @compiled

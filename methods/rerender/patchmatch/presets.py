@@ -11,8 +11,10 @@ from videoedit.errors import ConfigError
 class Preset:
     """The work done at every level of the pyramid.
 
-    `votes` times: improve the field by `passes` sweeps, then vote for the image anew. Pixels whose surroundings
-    changed by less than `stop` grey levels in the last vote are left alone (0: none are), as in EbSynth's CUDA backend.
+    `votes` times: improve the field by `passes` sweeps, then vote for the image anew. From the second time on, only
+    pixels in whose patch the last vote changed something by `stop` grey levels or more are searched for (0: all are).
+    That is the stop threshold of EbSynth's CUDA backend. Its own 5 gives up too early in flat regions: there the error
+    stays up to 1.9 times as high, and 1 % higher in all.
     """
 
     votes: int
@@ -21,10 +23,10 @@ class Preset:
 
 
 PRESETS = {
-    "official": Preset(votes=12, passes=6, stop=0),
-    "default": Preset(votes=12, passes=6, stop=5),
-    "fast": Preset(votes=6, passes=4, stop=5),
-    "preview": Preset(votes=4, passes=2, stop=5),
+    "official": Preset(votes=12, passes=6, stop=0),  # what Rerender-A-Video asks of EbSynth's CPU backend
+    "default": Preset(votes=12, passes=6, stop=1),
+    "fast": Preset(votes=6, passes=5, stop=1),
+    "preview": Preset(votes=4, passes=3, stop=1),
 }
 
 

@@ -1,12 +1,13 @@
 """What the engine minimises, in integers: packed channels, the pyramid, and fields to start from.
 
-A channel v (0..255) of weight w is stored as the integer ``round(v * sqrt(w) * scale)``, so that the squared difference of two
-stored values is w * difference^2 in units of 1 / scale^2. Sums of integers do not depend on their order: every
-implementation, compiler and processor comes to the same bytes.
+A value v (0..255) of a channel of weight w is stored as the integer ``round(v * sqrt(w) * scale)``, so that the squared
+difference of two stored values is w * difference^2 in units of 1 / scale^2. Sums of integers do not depend on their
+order: every implementation, compiler and processor comes to the same bytes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -30,9 +31,9 @@ LANES = 16  # channels of a pixel are filled up with zeros to a multiple, for th
 class Level:
     """One level of the pyramid.
 
-    style: the source image ``[h, w, 3]``; source: its packed style and guides ``[h, w, C]``; target: the same of the image
-    in the making, its border repeated RADIUS times, ``[h + 4, w + 4, C]``; `paint` fills in its style channels.
-    tones: what each grey level of a style channel is stored as. scale: see the module.
+    style: the restyled source image, uint8 ``[h, w, 3]``. source: it and its guides packed, int16 ``[h, w, C]``.
+    target: the same of the image in the making, its border repeated RADIUS times, ``[h + 4, w + 4, C]``; `paint` fills
+    in its style channels. tones: what each grey level of a style channel is stored as. scale: see the module.
     """
 
     style: Bytes
@@ -57,9 +58,10 @@ def pad(image: Shorts) -> Shorts:
 
 
 def integer_scale(weights: Sequence[float]) -> float:
-    """The finest scale at which a value fits in 16 bits and the sum over a row of a patch in 32."""
-    row = PATCH * 255**2 * sum(weights)
-    return min(np.sqrt((2**31 - 1) / row), (2**15 - 1) / (255 * np.sqrt(max(weights)))) * 0.999
+    """The finest scale, near enough, at which a value fits in 16 bits and the sum over a row of a patch in 32."""
+    largest_row = PATCH * 255**2 * sum(weights)
+    largest_value = 255 * math.sqrt(max(weights))
+    return 0.99 * min(math.sqrt(2**31 / largest_row), 2**15 / largest_value)
 
 
 def tone_table(weight: float, scale: float) -> Shorts:
