@@ -1,0 +1,139 @@
+"""Units of work: the same bytes for any number of workers, after interruptions, and within bounded memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from rerender.archive import FrameArchive, new_archive
+from rerender.propagation import Settings, intervals
+from rerender.units import count_steps, finished, make_frames, read_figures, stitch
+from videoedit.errors import ConfigError
+from videoedit.flow_models import Dis
+from videoedit.testing import other_colours, panning
+
+COUNT = 10
+FRAMES = panning(COUNT)
+KEYS = {0: other_colours(FRAMES)[0], 4: other_colours(FRAMES)[4], 8: other_colours(FRAMES)[8]}
+PARTS = intervals(COUNT, KEYS)
+QUICK = Settings(propagator="flow")
+
+
+def make(folder: Path, settings: Settings = QUICK, workers: int = 1, frames=FRAMES, **options) -> np.ndarray:
+    make_frames(frames, KEYS, PARTS, settings, Dis(), folder, workers=workers, **options)
+    return np.stack(list(stitch(COUNT, KEYS, PARTS, folder)))
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory) -> np.ndarray:
+    """What an undisturbed worker makes."""
+    return make(tmp_path_factory.mktemp("calm"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [QUICK, Settings(preset="preview")], ids=["flow", "patchmatch"])
+def test_the_number_of_workers_changes_no_byte(settings: Settings, tmp_path: Path):
+    one, two, four = (make(tmp_path / str(workers), settings, workers) for workers in (1, 2, 4))
+    assert np.array_equal(one, two) and np.array_equal(one, four)
+    assert (one[1] != KEYS[0]).any() and np.array_equal(one[4], KEYS[4])
+
+
+def test_only_finished_frames_stay_and_only_what_is_missing_is_made_again(calm: np.ndarray, tmp_path: Path):
+    steps: list[int] = []
+    make(tmp_path, advance=steps.append)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".zip", ""}  # the other is the flow's folder
+    assert sorted(tmp_path.glob("*.zip")) == [finished(tmp_path, part) for part in PARTS]
+    assert sum(steps) == count_steps(PARTS) == count_steps(PARTS, tmp_path) == 3 * 3 + 3 * 3 + 2 * 1
+
+    kept, lost, *_ = (finished(tmp_path, part) for part in PARTS)
+    before = kept.stat().st_mtime_ns
+    lost.unlink()
+    (tmp_path / ".000001-000003.backward.77.part.zip").write_bytes(b"left by a killed worker")
+    again: list[int] = []
+    assert np.array_equal(make(tmp_path, advance=again.append), calm)
+    assert kept.stat().st_mtime_ns == before and sum(again) == 3 * 3
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_unit_that_is_there_is_used(calm: np.ndarray, tmp_path: Path):
+    first = PARTS[0]
+    white = np.full_like(FRAMES[0], 255)
+    for way in first.directions:
+        with new_archive(tmp_path / f"{first.start:06d}-{first.stop - 1:06d}.{way}.zip") as archive:
+            for frame in first.frames:
+                archive.put(frame, white, np.zeros(white.shape[:2]))
+    assert count_steps(PARTS, tmp_path) == 6
+    result = make(tmp_path, Settings(propagator="flow", blend="select"))
+    assert (result[1:4] == 255).all() and np.array_equal(result[9], calm[9])
+
+
+@pytest.mark.slow
+def test_a_worker_killed_at_work_is_named_and_costs_nothing(calm: np.ndarray, tmp_path: Path, caplog):
+    killed: list[int] = []
+
+    def kill(steps: int) -> None:
+        if not killed:
+            (worker,) = psutil.Process().children()
+            killed.append(worker.pid)
+            worker.kill()
+
+    with caplog.at_level(logging.WARNING, logger="videoedit"):
+        assert np.array_equal(make(tmp_path, advance=kill), calm)
+    assert f"worker {killed[0]} was killed by SIGKILL" in caplog.text
+    assert "frames 1-3, forward from key frame 0" in caplog.text
+
+
+def test_a_damaged_flow_cache_is_named_and_made_again(calm: np.ndarray, tmp_path: Path, caplog):
+    make(tmp_path / "a", flow_folder=tmp_path / "flow")
+    damaged = sorted((tmp_path / "flow").iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with caplog.at_level(logging.WARNING, logger="videoedit"):
+        assert np.array_equal(make(tmp_path / "b", flow_folder=tmp_path / "flow"), calm)
+    assert damaged.name in caplog.text and "made again" in caplog.text
+
+
+def test_frames_are_read_just_ahead_of_the_work(tmp_path: Path):
+    read: list[int] = []
+    ahead: list[int] = []
+
+    def reading() -> Iterator[np.ndarray]:
+        for frame in FRAMES:
+            read.append(1)
+            yield frame
+
+    make(tmp_path, frames=reading(), advance=lambda steps: ahead.append(len(read)))
+    assert max(ahead[: len(PARTS[0].frames)]) <= 5  # the first unit: no frame beyond the second key
+
+
+def test_figures_of_every_frame(tmp_path: Path):
+    make(tmp_path)
+    figures = read_figures(COUNT, PARTS, tmp_path)
+    assert set(figures) == {"patch_error", "backward", "seams"}
+    assert all(len(values) == COUNT for values in figures.values())
+    assert figures["patch_error"][0] == figures["backward"][4] == 0 < figures["patch_error"][2]
+    assert figures["backward"][9] == 0  # after the last key frame there is one direction
+
+
+def test_no_workers_are_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match="0 workers"):
+        make(tmp_path, workers=0)
+
+
+def test_an_archive_appears_whole_or_not_at_all(tmp_path: Path):
+    error = np.random.default_rng(0).random((48, 64), np.float32)
+    with new_archive(tmp_path / "a.zip") as archive:
+        archive.put(7, FRAMES[0], error)
+        archive.put(3, FRAMES[1])
+        assert not (tmp_path / "a.zip").exists()
+    with FrameArchive(tmp_path / "a.zip") as archive:
+        assert np.array_equal(archive.image(7), FRAMES[0]) and np.array_equal(archive.image(3), FRAMES[1])
+        assert np.array_equal(archive.error(7), error)
+    with pytest.raises(KeyboardInterrupt), new_archive(tmp_path / "b.zip") as archive:
+        archive.put(0, FRAMES[0])
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
