@@ -1,0 +1,104 @@
+"""Kill `videoedit propagate` with SIGKILL at random moments until it was killed N times; compare with a calm run.
+
+Usage: killer.py CLIP KEYFRAMES WORK_FOLDER KILLS PROPAGATOR. Children are forked, so that imports are paid once; their
+workers are fresh processes as always.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from rerender import command as _command  # noqa: F401 - imported before forking
+from rerender.config import PropagateRunConfig
+from videoedit import report as _report  # noqa: F401
+from videoedit.config import build_config
+from videoedit.pipeline import run_method
+
+torch.set_num_threads(1)
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    files = [*folder.glob("*.mp4"), *folder.glob("*.json"), *folder.glob("flow/*"), folder / "config.yaml"]
+    hashes = {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        if file.name not in ("run.json", "report.json")
+    }
+    left = [
+        path.name for path in folder.iterdir() if path.name.startswith(("propagation", ".")) and path.name != ".lock"
+    ]
+    record = json.loads((folder / "run.json").read_text())
+    return hashes | {"left": str(left)} | {part: json.dumps(record[part]) for part in ("metrics", "plots", "notes")}
+
+
+def start(config: PropagateRunConfig, folder: Path) -> int:
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            run_method("propagate", config, folder)
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def moment(folder: Path) -> str:
+    """How far a killed run had come."""
+    work = next(folder.glob("propagation-*"), None)
+    if work:
+        made = len(list(work.glob("*.frames.zip")))
+        return f"propagating, {made} intervals made"
+    record = folder / "run.json"
+    return f"after {len(json.loads(record.read_text())['stages'])} stages" if record.exists() else "start"
+
+
+def main(clip: str, keyframes: str, work: Path, wanted: int, propagator: str) -> None:
+    settings = {
+        "clip": clip, "keyframes": [keyframes], "cuts": [],
+        "propagate": {"propagator": propagator, "preset": "preview", "flow": "dis", "workers": 2},
+    }  # fmt: skip
+    config = build_config(PropagateRunConfig, settings)
+    began = time.monotonic()
+    assert os.waitpid(start(config, work / "calm"), 0)[1] == 0
+    length = time.monotonic() - began
+    calm = outputs(work / "calm")
+    assert calm["left"] == "[]", calm["left"]
+    rng = random.Random(5)
+    kills = rounds = 0
+    during: dict[str, int] = {}
+    while kills < wanted:
+        folder = work / f"killed-{rounds}"
+        while True:
+            child = start(config, folder)
+            deadline = time.monotonic() + rng.uniform(0.02, 0.9) * length
+            while time.monotonic() < deadline and os.waitpid(child, os.WNOHANG)[0] == 0:
+                time.sleep(0.005)
+            try:
+                os.kill(child, signal.SIGKILL)
+                finished = os.waitpid(child, 0)[1] == 0
+            except (ProcessLookupError, ChildProcessError):
+                finished = True
+            if finished:
+                break
+            kills += 1
+            during[moment(folder)] = during.get(moment(folder), 0) + 1
+            if kills == wanted:
+                assert os.waitpid(start(config, folder), 0)[1] == 0
+                break
+        assert outputs(folder) == calm, f"round {rounds} ended with other bytes"
+        rounds += 1
+    sys.stdout.write(f"{kills} kills in {rounds} runs of {length:.1f} s: {during}; all ended with the same bytes\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
