@@ -6,7 +6,7 @@ along the source's flow onto the later, where that is visible:
 
 - warp error: mean difference of the pixels, 0 to 255;
 - shape drift: the same of the pictures less their local means (5x5), which leaves edges and texture;
-- colour drift: difference of the CIELAB means plus that of the standard deviations, later key frames against the anchor;
+- colour drift: difference of the CIELAB means plus that of the standard deviations, against the anchor;
 - edge F1 with the source: how much of its shape stays.
 
 Usage: python benchmarks/bench_ablation.py [--sheet docs/ablation.png]
@@ -15,6 +15,7 @@ Usage: python benchmarks/bench_ablation.py [--sheet docs/ablation.png]
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from functools import partial
 from pathlib import Path
@@ -96,7 +97,7 @@ def translate(
 
 def measure(frames: np.ndarray, edited: dict[int, np.ndarray], estimator: Any) -> dict[str, float]:
     keys = list(edited)
-    pairs = [*zip(keys, keys[1:], strict=False), *((keys[0], key) for key in keys[2:])]
+    pairs = [*itertools.pairwise(keys), *((keys[0], key) for key in keys[2:])]
     drifts = [drift(frames, edited, pair, estimator) for pair in pairs]
     tones = {key: tone(image) for key, image in edited.items()}
     return {
