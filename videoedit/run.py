@@ -197,7 +197,7 @@ def open_run(folder: Path, *, identity: dict[str, Any], record: dict[str, Any], 
             for state in folder.glob("*.state.safetensors"):
                 state.unlink()
             old = None
-        for part in folder.glob(".*.part*"):  # left by a killed run
+        for part in folder.rglob(".*.part*"):  # left by a killed run
             part.unlink()
         run = Run(folder, {**record, "identity": identity, "stages": {}, "notes": [], "status": "running"})
         if old:
