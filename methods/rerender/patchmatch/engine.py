@@ -69,7 +69,7 @@ def refine(level: Level, field: Field, preset: Preset, generator: np.random.Gene
     kernels.count(field, usage)
     image = np.zeros_like(level.style)
     kernels.vote(level.style, field, image, everywhere)
-    active, radii = everywhere, search_radii(field.shape[:2])
+    active, radii = everywhere, search_radii(field.shape[:2], preset.reach)
     for _ in range(preset.votes):
         if not active.any():
             break
@@ -88,10 +88,11 @@ def refine(level: Level, field: Field, preset: Preset, generator: np.random.Gene
     return Solution(image, field, (errors / level.scale**2).astype(np.float32), estimate)
 
 
-def search_radii(size: tuple[int, ...]) -> NDArray[np.int64]:
-    """1, ..., half the longer side, the longer side."""
+def search_radii(size: tuple[int, ...], reach: float) -> NDArray[np.int64]:
+    """1, ..., half the longer side, the longer side; none above `reach`."""
     side = max(size)
-    return np.array([side >> i for i in reversed(range(side.bit_length()))], np.int64)
+    radii = [side >> i for i in reversed(range(side.bit_length()))]
+    return np.array([radius for radius in radii if radius <= reach], np.int64)
 
 
 def grown(mask: Mask) -> Mask:

@@ -111,7 +111,7 @@ def thin(image: NDArray, exponent: int) -> NDArray:
     """Every 2^exponent-th pixel of every 2^exponent-th row, as many as fit."""
     height, width = (side >> exponent for side in image.shape[:2])
     step = 1 << exponent
-    return np.ascontiguousarray(image[::step, ::step][:height, :width])
+    return image[::step, ::step][:height, :width].copy()
 
 
 def random_field(size: tuple[int, ...], generator: np.random.Generator) -> Field:
