@@ -7,13 +7,16 @@ occluded pixels inpainted with radius 30.
 
 from __future__ import annotations
 
-from functools import cache
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 
+from rerender.patchmatch import Guide
 from videoedit.flow import occlusion, warp
 from videoedit.flow_models import load_flow
 
@@ -37,6 +40,7 @@ def through_jpeg(image: np.ndarray) -> np.ndarray:
 
 
 def edges(image: np.ndarray) -> np.ndarray:
+    """The edge guide."""
     return through_jpeg(cv2.filter2D(image, -1, LAPLACIAN))
 
 
@@ -48,30 +52,55 @@ def positions(height: int, width: int) -> np.ndarray:
     return image
 
 
-class Motion:
-    """Flow from each frame to the one before, by RAFT with the weights ``raft-sintel`` and 20 updates."""
+def restyle(image: np.ndarray) -> np.ndarray:
+    """The filter that the key frame went through; of another frame it is the truth to come close to."""
+    painted = cv2.stylization(np.ascontiguousarray(image[..., ::-1]), sigma_s=60, sigma_r=0.45)
+    tinted = cv2.applyColorMap(cv2.cvtColor(painted, cv2.COLOR_BGR2GRAY), cv2.COLORMAP_OCEAN)
+    return np.ascontiguousarray(cv2.addWeighted(painted, 0.6, tinted, 0.4, 0)[..., ::-1])
 
-    def __init__(self) -> None:
-        self.network = load_flow("raft-sintel", "cpu").network
-        self.frames = [torch.from_numpy(read(f"input_{t:04d}")).permute(2, 0, 1)[None] / 127.5 - 1 for t in range(11)]
 
-    @torch.no_grad()
-    def flow(self, start: int, end: int) -> torch.Tensor:
-        return self.network(self.frames[start], self.frames[end], num_flow_updates=20)[-1]
+class Case(NamedTuple):
+    """One call of EbSynth: the frame's number, style, guides (source, target, weight), its picture and mean error."""
 
-    def advance(self, image: np.ndarray, t: int) -> np.ndarray:
-        """The image of frame t - 1 moved onto frame t, uint8 RGB ``[H, W, 3]``."""
-        back, (_, occluded) = self.step(t)
-        moved = warp(torch.from_numpy(image).permute(2, 0, 1)[None].float(), back, "nearest")
-        return cv2.inpaint(
-            np.ascontiguousarray(moved[0].permute(1, 2, 0).byte().numpy()),
-            occluded[0, 0].byte().numpy(),
-            30,
-            cv2.INPAINT_TELEA,
-        )
+    frame: int
+    style: np.ndarray
+    guides: list[Guide]
+    ebsynth: np.ndarray
+    truth: np.ndarray
+    error: float
 
-    @cache  # noqa: B019
-    def step(self, t: int) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """Flow from frame t to t - 1, and the occlusion of both (of t - 1, of t)."""
-        back = self.flow(t, t - 1)
-        return back, occlusion(self.flow(t - 1, t), back)
+
+def cases() -> Iterator[Case]:
+    """The ten calls; takes some 80 CPU seconds for flow. Needs the weights: ``videoedit models fetch raft-sintel``."""
+    errors = json.loads((FOLDER / "metrics.json").read_text())["ebsynth_error_map"]
+    network = load_flow("raft-sintel", "cpu").network
+    key, first = read("key_0000"), read("input_0000")
+    ramp = place = positions(*key.shape[:2])
+    style = before = through_jpeg(key)
+    for t in FRAMES:
+        frame, earlier = read(f"input_{t:04d}"), read(f"input_{t - 1:04d}")
+        motion = flow_back(network, earlier, frame)
+        place = advance(place, *motion)
+        guides = [
+            (first, frame, 6.0),
+            (edges(first), edges(frame), 0.5),
+            (style, through_jpeg(advance(before, *motion)), 0.5),
+            (through_jpeg(ramp), through_jpeg(place), 2.0),
+        ]
+        before = read(f"eb_fwd_{t:04d}")
+        yield Case(t, key, guides, before, restyle(frame), errors[str(t)]["mean"])
+
+
+@torch.no_grad()
+def flow_back(network: Callable, earlier: np.ndarray, frame: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Flow from `frame` to the `earlier` one, ``[1, 2, H, W]``, and what of it is hidden there, ``[1, 1, H, W]``."""
+    a, b = (torch.from_numpy(image).permute(2, 0, 1)[None] / 127.5 - 1 for image in (earlier, frame))
+    back = network(b, a, num_flow_updates=20)[-1]
+    return back, occlusion(network(a, b, num_flow_updates=20)[-1], back)[1]
+
+
+def advance(image: np.ndarray, flow: torch.Tensor, occluded: torch.Tensor) -> np.ndarray:
+    """The earlier frame's image moved onto the frame, uint8 RGB ``[H, W, 3]``."""
+    moved = warp(torch.from_numpy(image).permute(2, 0, 1)[None].float(), flow, "nearest")
+    pixels = np.ascontiguousarray(moved[0].permute(1, 2, 0).byte().numpy())
+    return cv2.inpaint(pixels, occluded[0, 0].byte().numpy(), 30, cv2.INPAINT_TELEA)
