@@ -20,14 +20,15 @@ BLUR_SIZE, BLUR_SIGMA = 9, 18.0
 # ------------------------------------------------------------------------------------------------- masks
 
 
-def soft_mask(occluded: Tensor) -> Tensor:
+def soft_mask(occluded: Tensor, size: int = BLUR_SIZE) -> Tensor:
     """Occlusion [B, 1, H, W] with a seam: ``min(blur(dilate(occ)) + occ, 1)``, float32, 1 = occluded.
 
-    Grown by 4 pixels, then blurred by a Gaussian of 9 x 9 taps and sigma 18, nearly a box, that mirrors at the border.
+    Grown by `size` // 2 pixels, then blurred by a Gaussian of `size` x `size` taps (odd) and sigma 18, nearly a box,
+    that mirrors at the border. The official 9 taps are one more than the pixels in a latent cell.
     """
     hard = occluded.float()
-    grown = F.max_pool2d(hard, BLUR_SIZE, stride=1, padding=BLUR_SIZE // 2)
-    return (_blur(grown) + hard).clamp(0, 1)
+    grown = F.max_pool2d(hard, size, stride=1, padding=size // 2)
+    return (_blur(grown, size) + hard).clamp(0, 1)
 
 
 def latent_mask(soft: Tensor, factor: int) -> Tensor:
@@ -54,9 +55,9 @@ def flat_region(mask: Tensor) -> Tensor:
     return ((dx == 0) & (dy == 0)).to(mask.dtype)
 
 
-def _blur(x: Tensor) -> Tensor:
+def _blur(x: Tensor, size: int) -> Tensor:
     """Gaussian blur of [B, 1, H, W]. An axis too short to mirror is constant after the dilation: any padding does."""
-    half = BLUR_SIZE // 2
+    half = size // 2
     taps = torch.exp(-0.5 * (torch.arange(-half, half + 1, device=x.device, dtype=x.dtype) / BLUR_SIGMA) ** 2)
     taps /= taps.sum()
     height, width = x.shape[-2:]

@@ -157,7 +157,7 @@ class Translator:
         from_anchor = self._reference(anchor, frame, index)
         from_previous = from_anchor if previous is anchor else self._reference(previous, frame, index)
         motion = AnchorMotion(
-            latent_flow(from_anchor.flow, self.factor), latent_mask(soft_mask(from_anchor.occluded), self.factor)
+            latent_flow(from_anchor.flow, self.factor), latent_mask(self._soft(from_anchor.occluded), self.factor)
         )
         denoise, source = self._denoiser(frame), self._source(frame)
         update = (self.count - 1) % self.settings.update_every == 0
@@ -176,14 +176,14 @@ class Translator:
     def _target(self, direct: Tensor, previous: Reference, anchor: Reference) -> Target:
         """What the second pass is pulled to: the warped results where they show something, well encoded."""
         pixels = blend_reference(
-            direct, previous.pixels, soft_mask(previous.occluded), anchor.pixels, soft_mask(anchor.occluded)
+            direct, previous.pixels, self._soft(previous.occluded), anchor.pixels, self._soft(anchor.occluded)
         )
         if self.settings.fidelity:
             latents = fidelity_encode(self._encode, self._decode, pixels, self.factor)
         else:
             latents = self._encode(pixels)
         unseen = both_occluded(previous.occluded, anchor.occluded)
-        mask = latent_mask(soft_mask(unseen if self.settings.inpaint else torch.zeros_like(unseen)), self.factor)
+        mask = latent_mask(self._soft(unseen if self.settings.inpaint else torch.zeros_like(unseen)), self.factor)
         return Target(latents * mask, mask)
 
     # -- small steps -----------------------------------------------------------------------------------
@@ -207,6 +207,10 @@ class Translator:
             return unet(latents, t, encoder_hidden_states=embeds, **residuals).sample
 
         return guided(predict, self.prompt_embeds, self.negative_embeds, self.settings.guidance_scale)
+
+    def _soft(self, occluded: Tensor) -> Tensor:
+        """With a seam of half a latent cell: the official one for Stable Diffusion, half of it for the embedded model."""
+        return soft_mask(occluded, self.factor + 1)
 
     def _source(self, frame: np.ndarray) -> Tensor:
         """Clean latents of the source, in the anchor's colours if it has its own."""

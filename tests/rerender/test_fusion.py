@@ -87,6 +87,12 @@ def test_soft_mask_at_any_size_is_dilation_blur_and_sum(size):
     assert_close(soft_mask(occluded)[0, 0].numpy(), expected, rtol=0, atol=1e-6)
 
 
+def test_a_smaller_seam_is_smaller():
+    occluded = occlusion((32, 32), (16, 16))
+    areas = [int((soft_mask(occluded, size) > 0).sum()) for size in (1, 5, 9)]
+    assert areas == [1, 9**2, 17**2]  # dilated and blurred by size // 2 each
+
+
 def test_soft_mask_extremes():
     size = (16, 16)
     assert (soft_mask(occlusion(size)) == 0).all()
