@@ -23,7 +23,7 @@ class Timetable:
     num_steps: int
     start: int  # the first step that runs
     inject: int | None  # the step whose latents become the noised source (SDEdit); None: start from pure noise
-    fork: int  # where the second pass starts, with the latents that the first pass had there
+    fork: int  # where the second pass starts, with the latents that the first had there; num_steps: there is none
     attention: frozenset[int]  # cross-frame attention
     shape: frozenset[int]  # shape-aware fusion with the anchor's predicted x0
     fusion: frozenset[int]  # pixel-aware fusion, in the second pass
@@ -37,7 +37,7 @@ class Timetable:
     @property
     def evaluations(self) -> int:
         """Network evaluations for a key frame; the official code makes 2 * num_steps."""
-        return self.num_steps - self.start + (self.num_steps - self.fork if self.fusion else 0)
+        return self.num_steps - self.start + self.num_steps - self.fork
 
 
 def timetable(settings: TranslateConfig, num_steps: int) -> Timetable:
@@ -56,7 +56,9 @@ def timetable(settings: TranslateConfig, num_steps: int) -> Timetable:
         inject = None if strength is None else min(round(num_steps * (1 - strength)), num_steps - 1)
         start = inject or 0
         table = {name: _steps(_window(settings, name), start, num_steps) for name in CONSTRAINTS}
-    fork = start if official else min(table["fusion"], default=num_steps)
+    fork = min(table["fusion"], default=num_steps)
+    if official and table["fusion"]:
+        fork = start
     result = Timetable(num_steps, start, inject, fork, **table)
     _warn_of_the_dead(result, settings)
     return result

@@ -48,6 +48,7 @@ def test_evaluations_at_the_default_strength():
     table = timetable(TranslateConfig(), 20)
     assert table.evaluations == 15 + 8 <= 0.62 * 40
     assert timetable(TranslateConfig(fusion_window=None), 20).evaluations == 15
+    assert timetable(TranslateConfig(fusion_window=None, compat="official"), 20).evaluations == 20
 
 
 def test_a_window_without_a_live_step_is_named(caplog):
