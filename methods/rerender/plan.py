@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from videoedit.video import VideoInfo
 
 # CPU seconds a million pixels, frame and direction, from benchmarks/results/patchmatch.json
-COST = {"official": 110.0, "default": 30.0, "fast": 15.0, "preview": 6.0, "flow": 0.3}
+COST = {"official": 48.0, "default": 21.0, "fast": 14.0, "preview": 6.0, "flow": 0.3}
 FLOW_COST = 3.0  # CPU seconds a million pixels and pair of frames, RAFT small; DIS takes a tenth
 
 
