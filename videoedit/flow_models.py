@@ -38,7 +38,7 @@ Indices = tuple[int, int]
 RAFT_UPDATES = 12  # refinements; 12 and 20 differ by at most 0.3 px on real clips
 RAFT_SIDE = 128  # its smallest picture
 RAFT_AREA = 2**19  # its largest: 0.8 GiB of memory; twice the area: 2.5 times the time and memory, 2 % less error
-DIS_SIDE = 16
+DIS_SIDE = 256  # its smallest: on 64 pixels it loses a moving subject, enlarged it finds it
 HALF = torch.finfo(torch.float16)
 
 
