@@ -39,6 +39,7 @@ ROOT = Path(__file__).parents[1]
 CLIPS = ROOT / "videoedit/assets/clips"
 INTERVAL = 6
 SIZE = (64, 64)
+SETTINGS: dict[str, Any] = {"strength": 0.85, "guidance_scale": 5.0}  # those of the demo
 WITHOUT: dict[str, dict[str, Any]] = {
     "all constraints": {},
     "no cross-frame attention": {"attention_window": None},
@@ -80,7 +81,10 @@ def main() -> None:
         for variant, found in figures.items()
     }
     cv2.imwrite(str(arguments.sheet), contact_sheet(rows, columns=8)[..., ::-1])
-    write_result("ablation", {"flow": estimator.name, "interval": INTERVAL, "mean": means, "edits": figures})
+    write_result(
+        "ablation",
+        {"flow": estimator.name, "settings": SETTINGS, "interval": INTERVAL, "mean": means, "edits": figures},
+    )
     for variant, row in means.items():
         print(variant.ljust(26), "  ".join(f"{key} {value:.4f}" for key, value in row.items()))
 
@@ -89,7 +93,7 @@ def translate(
     models: Any, controls: Controls, changes: dict[str, Any], estimator: Any, frames: np.ndarray, prompt: str
 ) -> dict[int, np.ndarray]:
     """Edited key frames by number."""
-    settings = TranslateConfig(**changes)
+    settings = TranslateConfig(**SETTINGS, **changes)
     motion = partial(flow_pair, estimator)
     translator = Translator(models, controls, settings, motion, prompt=prompt)
     return {index: translator.translate(frames[index], index) for index in uniform(len(frames), INTERVAL)}
