@@ -50,6 +50,22 @@ FilePath = Annotated[Path, BeforeValidator(_path), PlainSerializer(str, return_t
 Strings = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 
 
+ONLY_HOW: Any = {"decides_result": False}
+"""``json_schema_extra`` of a setting that changes how the work is done, and no byte of what comes out."""
+
+
+def deciding(config: Section) -> dict[str, Any]:
+    """The settings that decide the result, as plain values: all but those marked `ONLY_HOW`."""
+    values = config.model_dump(mode="json")
+    for name, field in type(config).model_fields.items():
+        inner = getattr(config, name)
+        if isinstance(inner, Section):
+            values[name] = deciding(inner)
+        elif field.json_schema_extra == ONLY_HOW:
+            del values[name]
+    return values
+
+
 class VideoConfig(Section):
     """Which frames of the clip are edited, and at which size the model sees them."""
 

@@ -119,7 +119,7 @@ def ssim(frames: np.ndarray, reference: np.ndarray, *, window: int = 11) -> floa
 
     total = 0.0
     for a, b in zip(frames, reference, strict=True):  # frame by frame: long clips stay small
-        pair = torch.from_numpy(np.stack([a, b])).permute(0, 3, 1, 2).double() / 255
+        pair = torch.from_numpy(np.stack([a, b])).permute(0, 3, 1, 2).float() / 255
         total += float(ssim_map(pair[:1], pair[1:], window, padding="valid").mean())
     return total / len(frames)
 

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from videoedit.config import ClipConfig, RunConfig, dump_yaml
+from videoedit.config import ClipConfig, RunConfig, deciding, dump_yaml
 from videoedit.errors import ConfigError
 from videoedit.planning import Plan
 from videoedit.plugins import MethodSpec, get_method
@@ -27,7 +27,7 @@ def plan_run(method: str, config: ClipConfig, *, estimate: bool = False) -> Plan
 
 def default_folder(method: str, config: ClipConfig) -> Path:
     """``outputs/CLIP-METHOD-HASH``: the same command finds its own folder again."""
-    return Path("outputs") / f"{_clip(config).stem}-{method}-{digest(config.model_dump(mode='json'))[:8]}"
+    return Path("outputs") / f"{_clip(config).stem}-{method}-{digest(deciding(config))[:8]}"
 
 
 def run_method(
@@ -111,7 +111,7 @@ def _load(spec: MethodSpec, config: ClipConfig) -> Models | None:
 
 def _identity(method: str, config: ClipConfig, clip: Path) -> dict[str, Any]:
     """All that decides the results: a folder made from other values holds another run."""
-    settings = config.model_dump(mode="json", exclude={"clip"})
+    settings = {name: value for name, value in deciding(config).items() if name != "clip"}
     return {"method": method, "config": settings, "input": file_sha256(clip)}
 
 

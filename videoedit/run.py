@@ -196,6 +196,8 @@ def open_run(folder: Path, *, identity: dict[str, Any], record: dict[str, Any], 
                 (folder / name).unlink(missing_ok=True)
             for state in folder.glob("*.state.safetensors"):
                 state.unlink()
+            for work in folder.glob("*.work"):  # unfinished, of a stage that goes on by itself
+                shutil.rmtree(work)
             old = None
         for part in folder.rglob(".*.part*"):  # left by a killed run
             part.unlink()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from videoedit.config import ClipConfig, FilePath, RunConfig, Section, Strings, as_tuple
+from videoedit.config import ONLY_HOW, ClipConfig, FilePath, RunConfig, Section, Strings, as_tuple
 
 
 def _ordered(window: tuple[float, float]) -> tuple[float, float]:
@@ -92,7 +92,7 @@ class PropagateConfig(Section):
     """Remove seams by solving for the gradients; the paper leaves it off, the official code has it on."""
     flow: str = "auto"
     """auto, raft-large, raft-small, raft-sintel, dis, or a folder of flow files."""
-    workers: int | None = Field(default=None, ge=1)
+    workers: int | None = Field(default=None, ge=1, json_schema_extra=ONLY_HOW)
     """Processes; null: one for each core. They change no byte of the result."""
 
 

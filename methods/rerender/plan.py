@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rerender.attention import stored_bytes
 from rerender.conditions import ControlSpec
 from rerender.config import PropagateConfig, RerenderConfig
 from rerender.keyframes import explicit, uniform
@@ -45,7 +46,7 @@ def plan(config: RerenderConfig, info: VideoInfo, *, estimate: bool = False) -> 
             "translate",
             f"{keys} key frames x {evaluations} network evaluations (official: {2 * config.translate.steps})",
             flops=keys * evaluations * one,
-            memory_mb=_store_mb(config, shape, size),
+            memory_mb=_store_mb(config, shape, size) if folder else 0.0,
         ),
     ]
     if config.until == "video":
@@ -124,17 +125,9 @@ def _control_config(spec: ControlSpec, folder: Path | None) -> dict[str, Any] | 
 
 
 def _store_mb(config: RerenderConfig, shape: ModelShape, size: tuple[int, int]) -> float:
-    """Features of the anchor and the previous key frame: every step, decoder self-attention, both conditions."""
-    widths = shape.unet.get("block_out_channels", (320, 640, 1280, 1280))
-    layers = shape.unet.get("layers_per_block", 2)
-    layers = layers if isinstance(layers, int) else layers[0]
-    kinds = shape.unet.get("up_block_types", ("UpBlock2D", *("CrossAttnUpBlock2D",) * 3))
-    cells = size[0] * size[1] / shape.factor**2
-    tokens = sum(
-        cells / 4**level * width * (layers + 1)
-        for level, (width, kind) in enumerate(zip(widths, reversed(kinds), strict=False))
-        if kind.startswith("CrossAttn")
-    )
-    width = 2 if config.translate.store_dtype in ("float16", "bfloat16") else 4
-    conditions = 1 if config.translate.guidance_scale == 1 else 2
-    return 2 * config.translate.steps * conditions * tokens * width / 2**20
+    """Of the features of the anchor and the previous key frame."""
+    settings = config.translate
+    steps = len(timetable(settings, settings.steps).attention)
+    itemsize = 2 if settings.store_dtype in ("float16", "bfloat16") else 4
+    latent_size = (size[0] // shape.factor, size[1] // shape.factor)
+    return stored_bytes(shape.unet, latent_size, steps, loose=settings.loose_attention, itemsize=itemsize) / 2**20

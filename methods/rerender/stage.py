@@ -76,7 +76,7 @@ class Propagation:
         The figures of every frame, those of `measures` too, become plots of the run. `key` is a hash of all that the
         video depends on.
         """
-        work = self.run.path(f"propagation-{key}")
+        work = self.run.path(f"propagation-{key}.work")
         with self.run.stage("propagate", key, [target]) as needed:
             if needed:
                 self._make_frames(work)

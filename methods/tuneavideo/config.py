@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from videoedit.config import FilePath, RunConfig, Section, Strings, as_tuple
+from videoedit.config import ONLY_HOW, FilePath, RunConfig, Section, Strings, as_tuple
 
 
 class NetworkConfig(Section):
@@ -52,7 +52,7 @@ class TuneConfig(Section):
     """Share of the steps on the empty prompt."""
     smoothness_weight: float = Field(default=0.0, ge=0)
     """Weight of the second difference over frames of the prediction's error: errors must not flicker."""
-    checkpoint_every: int = Field(default=50, ge=1)
+    checkpoint_every: int = Field(default=50, ge=1, json_schema_extra=ONLY_HOW)
     """Steps between resumable states on disk."""
 
 
