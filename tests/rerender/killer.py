@@ -1,6 +1,6 @@
-"""Kill `videoedit propagate` with SIGKILL at random moments until it was killed N times; compare with a calm run.
+"""Kill a run with SIGKILL at random moments until it was killed N times; compare with a calm run.
 
-Usage: killer.py CLIP KEYFRAMES WORK_FOLDER KILLS PROPAGATOR. Children are forked, so that imports are paid once; their
+Usage: killer.py METHOD SETTINGS_AS_JSON WORK_FOLDER KILLS. Children are forked, so that imports are paid once; their
 workers are fresh processes as always.
 """
 
@@ -18,34 +18,37 @@ from pathlib import Path
 import torch
 
 from rerender import command as _command  # noqa: F401 - imported before forking
-from rerender.config import PropagateRunConfig
+from rerender import method as _method  # noqa: F401
 from videoedit import report as _report  # noqa: F401
-from videoedit.config import build_config
+from videoedit.config import ClipConfig, build_config
 from videoedit.pipeline import run_method
+from videoedit.plugins import get_method
 
 torch.set_num_threads(1)
 
 
 def outputs(folder: Path) -> dict[str, str]:
-    files = [*folder.glob("*.mp4"), *folder.glob("*.json"), *folder.glob("flow/*"), folder / "config.yaml"]
+    files = [file for kind in ("*.mp4", "*.json", "*.png", "flow/*", "keys/*") for file in folder.glob(kind)]
     hashes = {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in files
+        for file in [*files, folder / "config.yaml"]
         if file.name not in ("run.json", "report.json")
     }
     left = [
-        path.name for path in folder.iterdir() if path.name.startswith(("propagation", ".")) and path.name != ".lock"
+        path.name
+        for path in folder.iterdir()
+        if path.name != ".lock" and (path.name.startswith(".") or path.name.endswith((".work", ".state.safetensors")))
     ]
     record = json.loads((folder / "run.json").read_text())
     return hashes | {"left": str(left)} | {part: json.dumps(record[part]) for part in ("metrics", "plots", "notes")}
 
 
-def start(config: PropagateRunConfig, folder: Path) -> int:
+def start(method: str, config: ClipConfig, folder: Path) -> int:
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            run_method("propagate", config, folder)
+            run_method(method, config, folder)
             code = 0
         finally:
             os._exit(code)
@@ -58,18 +61,17 @@ def moment(folder: Path) -> str:
     if work:
         made = len(list(work.glob("*.frames.zip")))
         return f"propagating, {made} intervals made"
+    keys = len(list(folder.glob("keys/*")))
+    if keys and not (folder / "edit.mp4").exists():
+        return f"translating, {keys} key frames made"
     record = folder / "run.json"
     return f"after {len(json.loads(record.read_text())['stages'])} stages" if record.exists() else "start"
 
 
-def main(clip: str, keyframes: str, work: Path, wanted: int, propagator: str) -> None:
-    settings = {
-        "clip": clip, "keyframes": [keyframes], "cuts": [],
-        "propagate": {"propagator": propagator, "preset": "preview", "flow": "dis", "workers": 2},
-    }  # fmt: skip
-    config = build_config(PropagateRunConfig, settings)
+def main(method: str, settings: str, work: Path, wanted: int) -> None:
+    config = build_config(get_method(method).load("config"), json.loads(settings))
     began = time.monotonic()
-    assert os.waitpid(start(config, work / "calm"), 0)[1] == 0
+    assert os.waitpid(start(method, config, work / "calm"), 0)[1] == 0
     length = time.monotonic() - began
     calm = outputs(work / "calm")
     assert calm["left"] == "[]", calm["left"]
@@ -79,7 +81,7 @@ def main(clip: str, keyframes: str, work: Path, wanted: int, propagator: str) ->
     while kills < wanted:
         folder = work / f"killed-{rounds}"
         while True:
-            child = start(config, folder)
+            child = start(method, config, folder)
             deadline = time.monotonic() + rng.uniform(0.02, 0.9) * length
             while time.monotonic() < deadline and os.waitpid(child, os.WNOHANG)[0] == 0:
                 time.sleep(0.005)
@@ -93,7 +95,7 @@ def main(clip: str, keyframes: str, work: Path, wanted: int, propagator: str) ->
             kills += 1
             during[moment(folder)] = during.get(moment(folder), 0) + 1
             if kills == wanted:
-                assert os.waitpid(start(config, folder), 0)[1] == 0
+                assert os.waitpid(start(method, config, folder), 0)[1] == 0
                 break
         assert outputs(folder) == calm, f"round {rounds} ended with other bytes"
         rounds += 1
@@ -101,4 +103,4 @@ def main(clip: str, keyframes: str, work: Path, wanted: int, propagator: str) ->
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))

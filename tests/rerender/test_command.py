@@ -165,8 +165,10 @@ def test_kill_9_at_random_moments_changes_nothing(propagator: str, clip: Path, k
     """Twenty kills while reading, propagating and writing; see killer.py."""
     script = Path(__file__).with_name("killer.py")
     kills = "14" if propagator == "flow" else "6"
+    propagate = {"propagator": propagator, "preset": "preview", "flow": "dis", "workers": 2}
+    settings = json.dumps({"clip": str(clip), "keyframes": [str(keys)], "cuts": [], "propagate": propagate})
     done = subprocess.run(
-        [sys.executable, str(script), str(clip), str(keys), str(tmp_path), kills, propagator],
+        [sys.executable, str(script), "propagate", settings, str(tmp_path), kills],
         capture_output=True,
         text=True,
         check=False,
