@@ -50,6 +50,7 @@ def diagnose(*, hub: bool = False, folder: Path | None = None) -> list[Check]:
         ("diffusers with transformers", check_pipeline),
         ("video encoders", check_encoders),
         ("embedded model", check_mini),
+        ("optical flow", check_flow),
         ("GPU", check_gpu),
         ("CPU", check_cpu),
         ("memory", check_memory),
@@ -182,6 +183,15 @@ def _tensors(file: Path) -> int:
     if 8 + length + max(ends, default=0) != size:
         raise ValueError(f"cut short or damaged: {size} bytes, expected {8 + length + max(ends, default=0)}")
     return len(ends)
+
+
+def check_flow() -> Check:
+    """Whether RAFT's weights are here; without them OpenCV's DIS estimates motion."""
+    from videoedit.fetch import fetched
+
+    here = [name for name in ("raft-sintel", "raft-small") if fetched(name)]
+    advice = "" if here else "videoedit models fetch raft-sintel, for better motion between distant key frames"
+    return Check("optical flow", True if here else None, ", ".join(here) or "DIS only", advice)
 
 
 def check_gpu() -> Check:

@@ -93,3 +93,9 @@ def test_the_hub_is_left_alone_when_offline(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_disk_looks_at_the_nearest_folder_that_exists(tmp_path: Path) -> None:
     assert str(tmp_path) in doctor.check_disk(tmp_path / "a" / "b").found
+
+
+def test_missing_flow_weights_are_no_fault(monkeypatch, tmp_path):
+    monkeypatch.setenv("VIDEOEDIT_CACHE", str(tmp_path))
+    check = doctor.check_flow()
+    assert check.ok is None and "fetch raft-sintel" in check.advice
