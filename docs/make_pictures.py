@@ -1,4 +1,4 @@
-"""Make docs/demo.png from a finished demo run: python docs/make_pictures.py outputs/demo."""
+"""Make a document's picture from a finished run: python docs/make_pictures.py outputs/demo docs/demo.png."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import cv2
 from videoedit.report import contact_sheet
 from videoedit.video import read_video
 
-folder = Path(sys.argv[1])
+folder, target = map(Path, sys.argv[1:])
 rows = {}
 for video in json.loads((folder / "run.json").read_text())["videos"]:
     if video["role"] in ("source", "edit"):
-        rows[f"{video['role']}: {video['prompt']}"] = read_video(folder / video["file"], stride=3).frames
-cv2.imwrite(str(Path(__file__).with_name("demo.png")), contact_sheet(rows, columns=8)[..., ::-1])
+        rows[f"{video['role']}: {video['prompt']}".removesuffix(": ")] = read_video(
+            folder / video["file"], stride=3
+        ).frames
+cv2.imwrite(str(target), contact_sheet(rows, columns=8)[..., ::-1])
