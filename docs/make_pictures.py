@@ -15,7 +15,6 @@ folder, target = map(Path, sys.argv[1:])
 rows = {}
 for video in json.loads((folder / "run.json").read_text())["videos"]:
     if video["role"] in ("source", "edit"):
-        rows[f"{video['role']}: {video['prompt']}".removesuffix(": ")] = read_video(
-            folder / video["file"], stride=3
-        ).frames
+        label = f"{video['role']}: {video['prompt']}".removesuffix(": ")
+        rows[label] = read_video(folder / video["file"], stride=3).frames
 cv2.imwrite(str(target), contact_sheet(rows, columns=8)[..., ::-1])
