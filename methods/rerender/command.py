@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from videoedit.video import VideoInfo
 
 RESULT, SOURCE = "propagated.mp4", "source.mp4"
-HELD, TRUTH, OF = "the nearest key frame", "truth", ", "
+BY_FLOW, HELD, TRUTH, OF = "propagated (flow)", "the nearest key frame", "truth", ", "
 FIGURES = ("psnr", "ssim", "warp_error", "sharpness", "patch_error")
 SAME = 60.0  # dB; what a plot shows for identical frames
 SHOWN = 8  # key frames in the report's picture
@@ -143,16 +144,23 @@ class _Job:
         self.run.record["metrics"][self.config.label] = self.means()
 
     def compare(self) -> None:
-        """With a truth: figures of the truth itself, and of the nearest key frame held still (no propagation)."""
+        """With a truth: figures of the flow propagator, of the nearest key frame held still, and of the truth."""
         if not self.config.truth:
             return
+        work = self.run.path(f"propagation-{self.result_key}-flow.work")
         with self.run.stage("compare", self.result_key, [self.run.path(RESULT)]) as needed:
             if needed:
-                for label, frames in ((HELD, self.held()), (TRUTH, self.truth())):
-                    passing, series = watch(frames, self.propagation.measures(), *self.closeness())
+                versions: dict[str, Callable[[], Iterator[np.ndarray]]] = {HELD: self.held, TRUTH: self.truth}
+                if self.config.propagate.propagator != "flow":
+                    settings = self.config.propagate.model_copy(update={"propagator": "flow"})
+                    by_flow = replace(self.propagation, config=settings)
+                    versions = {BY_FLOW: partial(by_flow.made, work), **versions}
+                for label, frames in versions.items():
+                    passing, series = watch(frames(), self.propagation.measures(), *self.closeness())
                     deque(passing, maxlen=0)
                     self.run.record["plots"] |= {f"{name}{OF}{label}": values for name, values in series().items()}
                     self.run.record["metrics"][label] = self.means(label)
+        shutil.rmtree(work, ignore_errors=True)
 
     def show(self) -> None:
         """Videos and pictures for the report."""

@@ -79,15 +79,14 @@ class Propagation:
         work = self.run.path(f"propagation-{key}.work")
         with self.run.stage("propagate", key, [target]) as needed:
             if needed:
-                self._make_frames(work)
-                count = self.video.num_frames
-                made = stitch(count, self.keyframes, self.intervals, work)
-                watched, series = watch(made, self.measures(), *measures)
+                watched, series = watch(self.made(work), self.measures(), *measures)
                 write_clip(target, watched, self.video, self.output_size)
-                self.run.record["plots"] |= series() | read_figures(count, self.intervals, work)
+                figures = read_figures(self.video.num_frames, self.intervals, work)
+                self.run.record["plots"] |= series() | figures
         shutil.rmtree(work, ignore_errors=True)
 
-    def _make_frames(self, work: Path) -> None:
+    def made(self, work: Path) -> Iterator[np.ndarray]:
+        """All frames of the clip in order, uint8 [H, W, 3]; what `work` does not hold yet is made there first."""
         c = self.config
         settings = Settings(c.propagator, c.preset, c.blend, c.poisson, self.seed)
         done = count_steps(self.intervals, work)
@@ -103,6 +102,7 @@ class Propagation:
                 workers=c.workers,
                 advance=advance,
             )
+        return stitch(self.video.num_frames, self.keyframes, self.intervals, work)
 
 
 def write_clip(path: Path, frames: Iterator[np.ndarray], video: Video, size: tuple[int, int]) -> None:

@@ -104,6 +104,15 @@ def test_figures_against_a_truth(clip: Path, keys: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_patches_are_compared_with_the_flow_alone(clip: Path, keys: Path, tmp_path: Path):
+    propagate = {"propagator": "patchmatch", "preset": "preview", "flow": "dis", "workers": 1}
+    run_method("propagate", config(clip, [keys], truth=str(clip), propagate=propagate), tmp_path / "o")
+    labels = ["propagated (patchmatch, preview)", "propagated (flow)", "the nearest key frame", "truth"]
+    assert list(record(tmp_path / "o")["metrics"]) == labels
+    assert not list((tmp_path / "o").glob("*.work"))
+
+
+@pytest.mark.slow
 def test_a_second_call_makes_nothing_again_and_other_key_frames_make_it_anew(clip: Path, keys: Path, tmp_path: Path):
     settings = config(clip, [keys])
     first = (run_method("propagate", settings, tmp_path / "o").videos["propagated (flow)"]).read_bytes()
