@@ -80,8 +80,9 @@ def _sample(x: Tensor, flow: Tensor, mode: Mode, padding: str) -> Tensor:
     columns = torch.arange(width, device=flow.device, dtype=flow.dtype)
     grid_x = 2 * (columns + flow[:, 0]) / max(width - 1, 1) - 1
     grid_y = 2 * (rows[:, None] + flow[:, 1]) / max(height - 1, 1) - 1
-    grid = torch.stack([grid_x, grid_y], dim=-1).to(x.dtype)
-    return F.grid_sample(x, grid, mode=mode, padding_mode=padding, align_corners=True)
+    wide = x if x.dtype == torch.float64 else x.float()  # in 16 bits the grid itself would be off by pixels
+    grid = torch.stack([grid_x, grid_y], dim=-1).to(wide.dtype)
+    return F.grid_sample(wide, grid, mode=mode, padding_mode=padding, align_corners=True).to(x.dtype)
 
 
 def _length(flow: Tensor) -> Tensor:

@@ -148,3 +148,9 @@ def test_warping_by_the_composed_flow_is_warping_twice() -> None:
     assert (once - twice)[..., 8:-8, 8:-8].abs().max() < 1e-2
     swapped = warp(ramp, compose(second, first))
     assert (swapped - twice)[..., 8:-8, 8:-8].abs().max() > 0.1
+
+
+def test_sixteen_bits_move_like_thirty_two():
+    x = torch.randn(1, 3, 90, 160, generator=torch.Generator().manual_seed(0)).bfloat16()
+    flow = torch.full((1, 2, 90, 160), 7.0)
+    assert torch.equal(warp(x, flow, "nearest"), warp(x.float(), flow, "nearest").bfloat16())
