@@ -17,8 +17,8 @@ demo: $(READY)  ## edit the bundled clip with Tune-A-Video on the embedded model
 demo-rerender: $(READY)  ## edit it with Rerender-A-Video: key frames, then every frame
 	$(BIN)/videoedit run rerender --config configs/rerender/demo.yaml --out outputs/demo-rerender
 
-test: $(READY)  ## the whole suite
-	$(BIN)/python -m pytest
+test: $(READY)  ## the whole suite, a process for each core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(READY)  ## what must pass before a push
 	$(BIN)/ruff check .
