@@ -24,7 +24,7 @@ check: $(READY)  ## what must pass before a push
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
