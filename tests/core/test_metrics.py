@@ -14,7 +14,7 @@ from videoedit import metrics
 from videoedit.errors import ShapeError, WeightsError
 from videoedit.video import read_video
 
-CLIPS = Path(metrics.__file__).parent / "assets" / "clips"
+CLIPS = Path(metrics.__file__).parents[1] / "assets" / "clips"
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
