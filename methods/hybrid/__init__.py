@@ -1,0 +1,33 @@
+"""Hybrid: key frames edited jointly by Tune-A-Video, carried to every frame by Rerender-A-Video's propagation.
+
+Tune-A-Video gives the key frames one look but cannot hold more than a few dozen frames at once; Rerender's second half
+carries any key frames to the rest of the clip. Together: full length, full rate. Both are called as stages, through
+the core.
+"""
+
+from __future__ import annotations
+
+from videoedit.plugins import Flag, MethodSpec
+
+__all__ = ["METHOD"]
+
+METHOD = MethodSpec(
+    name="hybrid",
+    summary="tune on key frames and edit them jointly, then carry the edits to every frame of a clip of any length",
+    config="hybrid.config:HybridConfig",
+    edit="hybrid.method:edit",
+    plan="hybrid.plan:plan",
+    streams=True,
+    flags=(
+        Flag("--source-prompt", ("source_prompt",), "What the clip shows; the model is tuned on it."),
+        Flag("--prompt", ("prompts",), "What the edit should show; repeat for several edits.", multiple=True),
+        Flag("--negative-prompt", ("negative_prompt",), "What the edits should not show."),
+        Flag("--keyframe-interval", ("keyframes.interval",), "Frames from one key frame to the next.", kind=int),
+        Flag("--steps", ("invert.steps", "sample.steps"), "DDIM steps of inversion and sampling.", kind=int),
+        Flag("--tune-steps", ("tune.steps",), "Optimiser steps of the tuning.", kind=int),
+        Flag("--guidance", ("sample.guidance_scale",), "Strength of the prompt (1: none).", kind=float),
+        Flag("--propagator", ("propagate.propagator",), "patchmatch or flow."),
+        Flag("--preset", ("propagate.preset",), "official, default, fast or preview."),
+        Flag("--workers", ("propagate.workers",), "Processes; by default one for each core.", kind=int),
+    ),
+)
