@@ -5,12 +5,10 @@ Also pictures for people: `contact_sheet` and `compare_video`.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,16 +19,28 @@ import cv2
 import numpy as np
 
 from videoedit.errors import InputError
+from videoedit.html import (
+    BETTER,
+    SMALL,
+    data_uri,
+    duration,
+    flatten,
+    memory,
+    number,
+    preview,
+    render,
+    round_ticks,
+    svg_path,
+    thumbnail,
+)
 from videoedit.metrics import METRICS, describe
 from videoedit.run import write_text
 
 EMBED_LIMIT = 30 * 2**20  # bytes of video inside one page
 PREVIEW_SIDE = 480  # longer side, pixels, of a preview that stands in for a video over the limit
-SMALL = 192  # a video up to this wide is enlarged with hard pixels
 STRIP_FRAMES = 8
-TEMPLATES = Path(__file__).parent / "templates"
+STYLES, SCRIPTS = ("base.css", "report.css"), ("player.js", "report.js")
 ROLES = {"source": "Source", "reconstruction": "Reconstruction", "edit": "Edit", "truth": "Ground truth"}
-BETTER = {"higher": "higher is better", "lower": "lower is better", "one": "best near 1", "none": ""}
 LICENCES = {  # what a run was made with -> the terms a user should know of
     "videoedit": "Apache-2.0",
     "tuneavideo": "Own implementation of Tune-A-Video (Wu et al., ICCV 2023; official code Apache-2.0).",
@@ -71,7 +81,7 @@ def write_report(folder: Path) -> Path:
     }
     write_text(folder / "report.json", json.dumps(_data(record, videos), indent=2, ensure_ascii=False))
     page = folder / "report.html"
-    write_text(page, _render(context))
+    write_text(page, render("report.html.j2", context, styles=STYLES, scripts=SCRIPTS))
     return page
 
 
@@ -87,22 +97,6 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise InputError(f"{path} is not the record of a run: expected an object, got {type(record).__name__}")
     return record
-
-
-def _render(context: Mapping[str, Any]) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    template = environment.get_template("report.html.j2")
-    return template.render(**context, style=style, script=script, script_hash=f"sha256-{hashed}")
 
 
 # ------------------------------------------------------------------------------------------------ videos
@@ -173,18 +167,8 @@ def _inspect(video: _Shown) -> None:
     for index, frame in enumerate(iter_frames(video.path, start=0, stride=1, num_frames=None)):
         count = index + 1
         if index in wanted:
-            kept.append(_thumbnail(frame))
+            kept.append(thumbnail(frame))
     video.num_frames, video.frames = count, np.stack(kept) if kept else None
-
-
-def _thumbnail(frame: np.ndarray, side: int = 224) -> np.ndarray:
-    """The frame, shrunk so that its longer side is at most `side`."""
-    height, width = frame.shape[:2]
-    if max(height, width) <= side:
-        return frame
-    scale = side / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
 
 
 def _embed(video: _Shown, folder: Path, share: int) -> None:
@@ -192,39 +176,16 @@ def _embed(video: _Shown, folder: Path, share: int) -> None:
     size = video.path.stat().st_size
     name = os.path.relpath(video.path, folder)
     if size <= share:
-        video.src = _data_uri("video/mp4", video.path.read_bytes())
+        video.src = data_uri("video/mp4", video.path.read_bytes())
         return
-    preview = _preview(video, share)
+    smaller = preview(video.path, share, PREVIEW_SIDE)
     video.link = quote(name)
-    if preview is not None:
-        video.src = _data_uri("video/mp4", preview)
+    if smaller is not None:
+        video.src = data_uri("video/mp4", smaller)
         video.remark = f"A smaller preview: the video has {size / 2**20:.0f} MiB."
     else:
         video.src, video.linked = quote(name), True
         video.remark = f"Not inside this page ({size / 2**20:.0f} MiB): keep it beside it."
-
-
-def _preview(video: _Shown, limit: int) -> bytes | None:
-    """A copy of at most `limit` bytes with the longer side at PREVIEW_SIDE, or None if that is not enough."""
-    import tempfile
-
-    from videoedit.video import iter_frames, probe, write_video
-
-    info = probe(video.path)
-    scale = min(1.0, PREVIEW_SIDE / max(info.width, info.height))
-    size = max(2, round(info.width * scale / 2) * 2), max(2, round(info.height * scale / 2) * 2)
-    frames = (
-        cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-        for frame in iter_frames(video.path, start=0, stride=1, num_frames=None)
-    )
-    with tempfile.TemporaryDirectory() as temporary:
-        target = Path(temporary) / "preview.mp4"
-        write_video(target, frames, info.fps)
-        return target.read_bytes() if target.stat().st_size <= limit else None
-
-
-def _data_uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _groups(videos: Sequence[_Shown]) -> list[list[_Shown]]:
@@ -262,7 +223,7 @@ def _strip(video: _Shown) -> dict[str, Any] | None:
     data = cv2.imencode(way, strip, options)[1].tobytes()
     caption = video.prompt or (video.label if video.label.lower() != video.role_name.lower() else "")
     return {
-        "src": _data_uri(f"image/{way[1:]}", data), "role_name": video.role_name, "caption": caption,
+        "src": data_uri(f"image/{way[1:]}", data), "role_name": video.role_name, "caption": caption,
         "alt": f"{count} frames of {video.num_frames} of {video.role_name.lower()} {caption}".strip(),
         "width": strip.shape[1], "height": height, "small": video.small,
     }  # fmt: skip
@@ -274,7 +235,7 @@ def _picture(folder: Path, entry: Mapping[str, str]) -> dict[str, Any] | None:
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
         return None
-    source = _data_uri(f"image/{path.suffix[1:]}", path.read_bytes())
+    source = data_uri(f"image/{path.suffix[1:]}", path.read_bytes())
     return {**entry, "src": source, "width": image.shape[1], "height": image.shape[0]}
 
 
@@ -317,7 +278,7 @@ def _metrics(record: Mapping[str, Any], videos: Sequence[_Shown]) -> dict[str, A
     for name in sorted(names, key=lambda n: (catalogue.index(n) if n in catalogue else len(catalogue), n)):
         metric = describe(name)
         unit = f" {metric.unit}" if metric and metric.unit else ""
-        cells = [_number(figures[column].get(name)) for column in columns]
+        cells = [number(figures[column].get(name)) for column in columns]
         rows.append({
             "id": name,
             "title": metric.title if metric else name.split("@")[0].replace("_", " ").capitalize(),
@@ -332,22 +293,6 @@ def _canonical(name: str) -> str:
     """The versioned name of a measure of the catalogue; other names unchanged."""
     metric = describe(name)
     return metric.id if metric else name
-
-
-def _number(value: Any) -> str:
-    """A figure in four digits; – for nan, ∞ for identical clips, empty for no value."""
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    if not math.isfinite(value):
-        return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"
-    if isinstance(value, int):
-        text = str(value)
-    else:
-        text = f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}" if abs(value) < 1000 else f"{value:.0f}"
-        text = f"{value:.3g}" if value and abs(value) < 0.01 else text
-    return text.replace("-", "−", 1) if value < 0 else text
 
 
 def _rate(fps: Any) -> str:
@@ -368,9 +313,9 @@ def _stages(record: Mapping[str, Any]) -> dict[str, Any]:
     rows = [
         {
             "name": str(stage.get("name", "")),
-            "seconds": _duration(stage.get("seconds")),
-            "cpu": _duration(stage.get("cpu_seconds")),
-            "memory": _memory(stage.get("peak_memory_mb")),
+            "seconds": duration(stage.get("seconds")),
+            "cpu": duration(stage.get("cpu_seconds")),
+            "memory": memory(stage.get("peak_memory_mb")),
             "reused": bool(stage.get("reused")),
         }
         for stage in given
@@ -378,33 +323,17 @@ def _stages(record: Mapping[str, Any]) -> dict[str, Any]:
     peaks = [stage["peak_memory_mb"] for stage in given if stage.get("peak_memory_mb") is not None]
     return {
         "rows": rows,
-        "seconds": _duration(sum(stage.get("seconds") or 0 for stage in given)),
-        "cpu": _duration(sum(stage.get("cpu_seconds") or 0 for stage in given)),
-        "memory": _memory(max(peaks) if peaks else None),
+        "seconds": duration(sum(stage.get("seconds") or 0 for stage in given)),
+        "cpu": duration(sum(stage.get("cpu_seconds") or 0 for stage in given)),
+        "memory": memory(max(peaks) if peaks else None),
     }
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def _memory(megabytes: float | None) -> str:
-    if megabytes is None:
-        return ""
-    return f"{megabytes / 1024:.1f} GiB" if megabytes >= 1024 else f"{megabytes:.0f} MiB"
 
 
 def _tables(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Settings, input, versions and licences, as titles and rows of text."""
-    config = _flatten(record.get("config") or {})
-    given = {**_flatten(record.get("input") or {}), **_flatten({"model": record.get("model") or {}})}
-    versions = _flatten(record.get("versions") or {})
+    config = flatten(record.get("config") or {})
+    given = {**flatten(record.get("input") or {}), **flatten({"model": record.get("model") or {}})}
+    versions = flatten(record.get("versions") or {})
     tables = [
         ("Settings", config),
         ("Input and model", given),
@@ -423,27 +352,6 @@ def _licences(record: Mapping[str, Any]) -> dict[str, str]:
     if name:
         known[f"model {name}"] = LICENCES["mini" if name == "mini" else "other"]
     return known | {str(key): str(value) for key, value in (record.get("licences") or {}).items()}
-
-
-def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted keys and readable values."""
-    rows: dict[str, str] = {}
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            rows |= _flatten(item, f"{prefix}{key}.")
-        else:
-            rows[f"{prefix}{key}"] = _setting(item)
-    return rows
-
-
-def _setting(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(_setting(item) for item in value) or "none"
-    return str(value) if str(value) else "(empty)"
 
 
 def _is_series(values: Any) -> bool:
@@ -465,7 +373,7 @@ def _plot(name: str, values: Sequence[float], keyframes: Sequence[int] = ()) -> 
     )
     low, high = float(data.min()), float(np.quantile(data, 0.995) if len(data) > 200 else data.max())
     high = high if high > low else low + max(abs(low), 1) * 0.1
-    ticks = _ticks(low, high)
+    ticks = round_ticks(low, high)
     low, high = min(low, ticks[0]), max(high, ticks[-1])
 
     def y(value: float) -> float:
@@ -477,11 +385,11 @@ def _plot(name: str, values: Sequence[float], keyframes: Sequence[int] = ()) -> 
     title = name.replace("_", " ").capitalize()
     unit = "steps" if name == "loss" else "frames"
     marks = [x(number) for number in keyframes if unit == "frames" and number < len(data)]
-    first, last = _number(float(smooth[: window or 1].mean())), _number(float(smooth[-window:].mean()))
+    first, last = number(float(smooth[: window or 1].mean())), number(float(smooth[-window:].mean()))
     return {
         "title": "Loss while tuning" if name == "loss" else title,
-        "raw": _path((x(i), y(v)) for i, v in enumerate(data)),
-        "smooth": _path((x(i), y(v)) for i, v in enumerate(smooth)) if window > 1 else "",
+        "raw": svg_path((x(i), y(v)) for i, v in enumerate(data)),
+        "smooth": svg_path((x(i), y(v)) for i, v in enumerate(smooth)) if window > 1 else "",
         "marks": marks,
         "y_ticks": [{"at": y(tick), "text": f"{tick:g}"} for tick in ticks],
         "x_ticks": [{"at": x(i), "text": str(i + 1)} for i in sorted({0, (len(data) - 1) // 2, len(data) - 1})],
@@ -490,19 +398,6 @@ def _plot(name: str, values: Sequence[float], keyframes: Sequence[int] = ()) -> 
         + (f"; the bold line averages {window} of them" if window > 1 else "")
         + ("; upright lines are key frames." if marks else "."),
     }  # fmt: skip
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Three to six round values that cover [low, high]."""
-    raw = (high - low) / 4
-    power = 10 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
-    start = math.floor(low / step + 1e-9)
-    return [round(index * step, 12) for index in range(start, math.ceil(high / step - 1e-9) + 1)]
-
-
-def _path(points: Iterable[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
 
 
 def _data(record: Mapping[str, Any], videos: Sequence[_Shown]) -> dict[str, Any]:
