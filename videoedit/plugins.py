@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pkgutil import resolve_name
 from typing import Any
@@ -37,6 +38,26 @@ class Flag:
 
 
 @dataclass(frozen=True)
+class StageSpec:
+    """A part of a method that others may run too: they reach it by `get_stage`, never by importing the method.
+
+    - `config`: a `videoedit.config.Section` with the part's settings;
+    - `run(config, ..., run, ...)`: does the work in stages of the `videoedit.run.Run` it is given, so that it resumes;
+      what else it takes and gives, its docstring says;
+    - `plan(config, ...) -> tuple[videoedit.planning.StagePlan, ...]`: what that costs.
+    """
+
+    summary: str
+    config: str
+    run: str
+    plan: str
+
+    def load(self, part: str) -> Any:
+        """Import one of `config`, `run`, `plan`; raises MethodError naming what is broken."""
+        return _load(f"stage {self.run!r}", part, getattr(self, part))
+
+
+@dataclass(frozen=True)
 class MethodSpec:
     """What the core knows of a method; the strings ``"module:object"`` are imported only when it runs.
 
@@ -48,6 +69,7 @@ class MethodSpec:
 
     A method that `streams` takes clips of any length: its video's frames are a `videoedit.video.FrameStream`.
     One that needs no model gets None for `models`, and its config derives from `videoedit.config.ClipConfig`.
+    `stages` are its parts that other methods may build on.
     """
 
     name: str
@@ -59,15 +81,18 @@ class MethodSpec:
     import_config: str | None = None
     streams: bool = False
     needs_model: bool = True
+    stages: Mapping[str, StageSpec] = field(default_factory=dict, hash=False)
 
     def load(self, part: str) -> Any:
         """Import one of `config`, `edit`, `plan`; raises MethodError naming the broken plug-in."""
-        try:
-            return resolve_name(getattr(self, part))
-        except (ImportError, AttributeError, ValueError) as error:
-            raise MethodError(
-                f"method {self.name!r} is installed but its {part} ({getattr(self, part)}) cannot be loaded: {error}"
-            ) from error
+        return _load(f"method {self.name!r}", part, getattr(self, part))
+
+
+def _load(owner: str, part: str, name: str) -> Any:
+    try:
+        return resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise MethodError(f"{owner} is installed but its {part} ({name}) cannot be loaded: {error}") from error
 
 
 def discover(*groups: str) -> dict[str, EntryPoint]:
@@ -80,15 +105,32 @@ def get_method(name: str) -> MethodSpec:
     """The description of one method or command; raises MethodError with the nearest name if there is none."""
     found = discover()
     if name not in found:
-        close = difflib.get_close_matches(name, found, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"installed: {', '.join(found) or 'none'}"
-        raise MethodError(f"there is no method {name!r}; {hint}")
+        raise MethodError(f"there is no method {name!r}; {_hint(name, found, 'installed')}")
     spec = found[name].load()
     if not isinstance(spec, MethodSpec):
         raise MethodError(
             f"entry point {name!r} gives a {type(spec).__name__}, expected a videoedit.plugins.MethodSpec"
         )
     return spec
+
+
+def get_stage(method: str, stage: str) -> StageSpec:
+    """A named part of another method; raises MethodError if the method is not installed or has no such part."""
+    if method not in discover():
+        raise MethodError(
+            f"this needs stage {stage!r} of method {method!r}, which is not installed; install {method!r}"
+        )
+    stages = get_method(method).stages
+    if stage not in stages:
+        raise MethodError(f"method {method!r} has no stage {stage!r}; {_hint(stage, stages, 'it has')}")
+    return stages[stage]
+
+
+def _hint(name: str, known: Iterable[str], introduction: str) -> str:
+    """The nearest known name, or all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"{introduction}: {', '.join(known) or 'none'}"
 
 
 def all_methods(group: str = METHODS) -> list[MethodSpec]:
