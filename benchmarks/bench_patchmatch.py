@@ -1,23 +1,28 @@
-"""The patch-match engine beside EbSynth: time, likeness, error: ``python benchmarks/bench_patchmatch.py``.
+"""The patch-match engine beside EbSynth: time, likeness, error.
 
-Uses EbSynth's own pictures (`ebsynth_golden`), which are no part of the project. Time is that of one frame in one
-direction on one thread; EbSynth's C++ took 26.3 and 10.5 CPU seconds on a free core. Writes results/patchmatch.json.
+Big Buck Bunny at 512 x 288, ten frames forward from one key frame with EbSynth's guides (`ebsynth_golden`; its pictures
+are no part of the project). CPU time is that of frame 5 (256 x 256: a part of it) in one direction on one thread;
+EbSynth's C++ took 26.3 and 10.5 CPU seconds on a free core. PSNR and patch error are means over the ten frames: to
+EbSynth's own picture, to the truth (the filter applied to the frame), and the latter less EbSynth's. The patch error of
+tiles is that of 64 x 64 tiles synthesised alone, beside those of `official`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
-from common import surroundings, write_result
+from common import publish
 from ebsynth_golden import Case, cases
+from results_schema import Better, Row, row
 
 from rerender.patchmatch import PRESETS, synthesize
 
 EBSYNTH_SECONDS = {"512x288": 26.3, "256x256": 10.5}
+WANTED = {"default": 0.20, "fast": 0.12, "preview": 0.05}
+LIKENESS = "likeness, 512x288"
 REPEATS = 3
 TIMED_FRAME = 5
 TILE = 64
@@ -35,36 +40,37 @@ def part(case: Case, y: int, x: int, height: int, width: int) -> tuple[np.ndarra
     return case.style[window], [(source[window], target[window], weight) for source, target, weight in case.guides]
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """CPU seconds of the fastest of some calls."""
+def seconds(work: Callable[[], object]) -> list[float]:
+    """CPU seconds of some calls."""
     times = []
     for _ in range(REPEATS):
         start = time.process_time()
         work()
         times.append(time.process_time() - start)
-    return round(min(times), 3)
+    return times
 
 
-def timing(case: Case, preset: str) -> dict[str, Any]:
-    """CPU seconds, and their share of EbSynth's, at both sizes."""
+def timing(case: Case, preset: str) -> Iterator[Row]:
+    """CPU seconds at both sizes."""
     inputs = {"512x288": (case.style, case.guides), "256x256": part(case, 16, 128, 256, 256)}
-    result = {}
     for size, (style, guides) in inputs.items():
         taken = seconds(lambda style=style, guides=guides: synthesize(style, guides, preset=preset))
-        result[size] = {"cpu_seconds": taken, "of_ebsynth": round(taken / EBSYNTH_SECONDS[size], 3)}
-    return result
+        against, wanted = ("EbSynth", EBSYNTH_SECONDS[size]), WANTED.get(preset)
+        yield row(preset, "CPU time", min(taken), "s", group=size, values=taken, against=against, wanted=wanted)
 
 
-def likeness(case: Case, preset: str) -> dict[str, float]:
-    """How close a frame comes to EbSynth's picture and, compared with EbSynth, to the truth."""
-    image, errors = synthesize(case.style, case.guides, preset=preset)
-    truth = psnr(image, case.truth)
-    return {
-        "psnr_to_ebsynth": psnr(image, case.ebsynth),
-        "psnr_to_truth": truth,
-        "psnr_to_truth_minus_ebsynths": truth - psnr(case.ebsynth, case.truth),
-        "error_of_ebsynths": float(errors.mean()) / case.error,
-    }
+def likeness(frames: list[Case], preset: str) -> Iterator[Row]:
+    """How close the frames come to EbSynth's pictures and, compared with EbSynth, to the truth."""
+    made = [synthesize(case.style, case.guides, preset=preset) for case in frames]
+    pairs = list(zip(made, frames, strict=True))
+    to_truth = [psnr(image, case.truth) for (image, _), case in pairs]
+    gains = [ours - psnr(case.ebsynth, case.truth) for ours, case in zip(to_truth, frames, strict=True)]
+    to_ebsynth = [psnr(image, case.ebsynth) for (image, _), case in pairs]
+    errors = [float(error.mean()) / case.error for (_, error), case in pairs]
+    yield mean_row(preset, "PSNR to EbSynth's picture", to_ebsynth, "dB", "higher")
+    yield mean_row(preset, "PSNR to the truth", to_truth, "dB", "higher")
+    yield mean_row(preset, "PSNR to the truth, less EbSynth's", gains, "dB", "higher")
+    yield mean_row(preset, "patch error of EbSynth's", errors)
 
 
 def tile_errors(case: Case, preset: str) -> np.ndarray:
@@ -72,30 +78,24 @@ def tile_errors(case: Case, preset: str) -> np.ndarray:
     return np.array([synthesize(*part(case, y, x, TILE, TILE), preset=preset)[1].mean() for y, x in TILES])
 
 
-def mean_of(rows: Iterable[dict[str, float]]) -> dict[str, float]:
-    """The mean of each value."""
-    rows = list(rows)
-    return {name: round(float(np.mean([row[name] for row in rows])), 4) for name in rows[0]}
+def mean_row(preset: str, measure: str, values: list[float], unit: str = "", better: Better = "lower") -> Row:
+    return row(preset, measure, float(np.mean(values)), unit, group=LIKENESS, better=better, values=values)
 
 
-def main() -> None:
-    where = surroundings()
+def rows() -> Iterator[Row]:
     frames = list(cases())
     timed = frames[TIMED_FRAME - 1]
     synthesize(*part(timed, 0, 0, 32, 32), preset="preview")  # compiles
     official = tile_errors(timed, "official")  # the bytes of the readable twin, as the tests show
-    result = {}
     for preset in PRESETS:
-        rows = [likeness(case, preset) for case in frames]
+        yield from timing(timed, preset)
+        yield from likeness(frames, preset)
         ratios = tile_errors(timed, preset) / official
-        result[preset] = {
-            "time": timing(timed, preset),
-            "mean": mean_of(rows),
-            "frames": [{name: round(value, 3) for name, value in row.items()} for row in rows],
-            "tile_error_of_officials": {"mean": round(float(ratios.mean()), 4), "max": round(float(ratios.max()), 4)},
-        }
-        print(preset, {name: value for name, value in result[preset].items() if name != "frames"}, flush=True)
-    print(write_result("patchmatch", {"presets": result}, where))
+        yield mean_row(preset, "patch error of `official`'s, tiles", ratios.tolist())
+
+
+def main() -> None:
+    publish("patchmatch", "Rerender: patch matching", rows(), method=__doc__, settings={"timed frame": TIMED_FRAME})
 
 
 if __name__ == "__main__":

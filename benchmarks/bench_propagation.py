@@ -14,12 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import psutil
-from common import write_result
+from common import publish
+from results_schema import Row, row
 
 from videoedit.testing import panning
 from videoedit.video import write_video
@@ -29,24 +30,30 @@ INTERVAL = 10
 
 def main() -> None:
     what = sys.argv[1]
+    title = {"workers": "Rerender: what a second worker gains", "memory": "Rerender: memory of a long clip"}[what]
+    settings = {"interval": INTERVAL, "flow": "dis"}
     with tempfile.TemporaryDirectory() as folder:
-        figures = {"workers": workers, "memory": memory}[what](Path(folder))
-    print(write_result(f"propagation-{what}", figures), figures)
+        rows = {"workers": workers, "memory": memory}[what](Path(folder))
+        publish(f"propagation-{what}", title, rows, method=__doc__, settings=settings)
 
 
-def workers(folder: Path) -> dict[str, Any]:
+def workers(folder: Path) -> Iterator[Row]:
     """Wall seconds of the propagation stage's work; the machine should have nothing else to do."""
     clip = make(folder, 61, (256, 144))
-    seconds = {count: run(clip, folder / f"w{count}", "default", count)["seconds"] for count in (1, 2)}
-    return {"frames": 61, "size": [256, 144], "preset": "default", "seconds": seconds, "ratio": seconds[1] / seconds[2]}
+    one, two = (run(clip, folder / f"w{count}", "default", count)["seconds"] for count in (1, 2))
+    group = "61 frames of 256x144, preset default"
+    yield row("1 worker", "wall time", one, "s", group=group)
+    yield row("2 workers", "wall time", two, "s", group=group, against=("1 worker", one), wanted=1 / 1.7)
 
 
-def memory(folder: Path) -> dict[str, Any]:
-    peaks = {}
-    for count in (60, 300):
-        clip = make(folder / str(count), count, (640, 360))
-        peaks[count] = run(clip, folder / f"m{count}", "preview", 2)["peak_mb"]
-    return {"size": [640, 360], "preset": "preview", "workers": 2, "peak_mb": peaks, "ratio": peaks[300] / peaks[60]}
+def memory(folder: Path) -> Iterator[Row]:
+    short, long = (
+        run(make(folder / str(count), count, (640, 360)), folder / f"m{count}", "preview", 2)["peak_mb"]
+        for count in (60, 300)
+    )
+    group = "640x360, preset preview, 2 workers"
+    yield row("60 frames", "peak memory", short, "MB", group=group)
+    yield row("300 frames", "peak memory", long, "MB", group=group, against=("60 frames", short), wanted=1.3)
 
 
 def make(folder: Path, count: int, size: tuple[int, int]) -> Path:

@@ -1,45 +1,38 @@
-"""Time and memory of one Tune-A-Video training step and one guided sampling step on a CPU.
+"""Time and memory of one Tune-A-Video training step and one guided sampling step on a CPU, one thread.
 
-    python benchmarks/bench_tuneavideo.py                 all cases, writes results/tuneavideo.json
-    python benchmarks/bench_tuneavideo.py train-fp32      one case, prints JSON
-
-The network is the "mid" one: channels 64/128/256/256, two layers a block, 8 heads, cross dim 256, random weights; 8
-frames of 32 x 32 latents; one thread. `reference-*` compute the same numbers in the official code's way (score
-matrices written out, each key repeated), which tells how fast this machine is.
+The network is the "mid" one: channels 64/128/256/256, two layers a block, 8 heads, cross-attention width 256, 8 norm
+groups, random weights; 8 frames of 32 x 32 latents; 77 text tokens; one prompt in training, two in guidance. A training
+step is forward, backward and AdamW on all trainable tensors; a sampling step is one of `ddim_sample` with guidance.
+"written out" computes the same numbers in the official code's way (score matrices written out, each key repeated),
+which tells how fast this machine is: the official figures were measured once, elsewhere.
+Each case has a process of its own; time is the best of the calls after the first, memory is above the loaded network.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-from common import in_subprocess, measure, surroundings, write_result
+import torch
+import torch.nn.functional as F
+from common import measure_alone, publish
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models import attention_processor
+from results_schema import Row, row
+
+from tuneavideo import VideoUNet
+from videoedit import ddim_sample
+from videoedit.attention import processors
+from videoedit.guidance import guided
 
 FRAMES, SIDE, TOKENS, WIDTH = 8, 32, 77, 256
-OFFICIAL = {"train": {"cpu_seconds": 16.8, "peak_gib": 6.4}, "sample": {"cpu_seconds": 10.6, "peak_gib": 2.8}}
-TARGETS = {"train": 0.36, "sample": 0.45, "memory": 0.40}
-CASES = (
-    "train-fp32",
-    "train-fp32-official_blocks",
-    "train-fp32-checkpointing",
-    "train-bf16",
-    "sample-fp32",
-    "sample-fp32-sequential",
-    "sample-bf16",
-    "reference-train",
-    "reference-sample",
-)
+OFFICIAL = {"training step": (16.8, 6.4), "guided sampling step": (10.6, 2.8)}  # CPU seconds, GiB
+WANTED = {"training step": 0.36, "guided sampling step": 0.45}
 
 
 def network(**options: Any) -> Any:
     """The mid network with temporal layers that do something."""
-    import torch
-    from diffusers import UNet2DConditionModel
-
-    from tuneavideo import VideoUNet
-
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
         sample_size=SIDE,
@@ -54,8 +47,6 @@ def network(**options: Any) -> Any:
 
 def inputs(dtype: Any) -> tuple[Any, Any]:
     """Latents ``[1, F, 4, h, w]`` and two prompts ``[2, L, D]``."""
-    import torch
-
     generator = torch.Generator().manual_seed(1)
     latents = torch.randn(1, FRAMES, 4, SIDE, SIDE, generator=generator)
     return latents.to(dtype), torch.randn(2, TOKENS, WIDTH, generator=generator).to(dtype)
@@ -63,9 +54,6 @@ def inputs(dtype: Any) -> tuple[Any, Any]:
 
 def training(dtype: Any, blocks: str = "all", checkpointing: bool = False) -> Callable[[], None]:
     """Forward, backward and AdamW; with bfloat16 the trained weights stay float32 and are cast as they are used."""
-    import torch
-    import torch.nn.functional as F
-
     video = network().to(dtype)
     if checkpointing:
         video.enable_gradient_checkpointing()
@@ -90,12 +78,6 @@ def training(dtype: Any, blocks: str = "all", checkpointing: bool = False) -> Ca
 
 def sampling(dtype: Any, batched: bool = True) -> Callable[[], Any]:
     """One step of `ddim_sample` with guidance 12.5."""
-    import torch
-    from diffusers import DDIMScheduler
-
-    from videoedit import ddim_sample
-    from videoedit.guidance import guided
-
     video = network().to(dtype)
     latents, prompts = inputs(dtype)
     denoise = guided(video, prompts[:1], prompts[1:], 12.5, batched=batched)
@@ -103,46 +85,43 @@ def sampling(dtype: Any, batched: bool = True) -> Callable[[], Any]:
     return torch.no_grad()(lambda: ddim_sample(denoise, latents, scheduler, 1))
 
 
-def as_the_official_code() -> None:
-    """Let attention write its scores out, and repeat the keys that several queries share."""
-    from diffusers.models import attention_processor
-
-    from videoedit.attention import processors
-
+def written_out(prepare: Callable[..., Callable[[], Any]]) -> Callable[[], Any]:
+    """The same with score matrices written out and the keys repeated that several queries share."""
     processors.frame_attention = processors.frame_attention_reference
     attention_processor.AttnProcessor2_0.__call__ = attention_processor.AttnProcessor.__call__
+    return prepare(torch.float32)
 
 
-def work_of(case: str) -> Callable[[], Any]:
-    """The step that a case measures; loads the network."""
-    import torch
+CASES: dict[str, dict[str, Callable[[], Callable[[], Any]]]] = {
+    "training step": {
+        "fp32": partial(training, torch.float32),
+        "train_blocks: official": partial(training, torch.float32, blocks="official"),
+        "gradient checkpointing": partial(training, torch.float32, checkpointing=True),
+        "bf16": partial(training, torch.bfloat16),
+        "written out": partial(written_out, training),
+    },
+    "guided sampling step": {
+        "fp32": partial(sampling, torch.float32),
+        "one condition after the other": partial(sampling, torch.float32, batched=False),
+        "bf16": partial(sampling, torch.bfloat16),
+        "written out": partial(written_out, sampling),
+    },
+}
 
-    torch.set_num_threads(1)
-    kind, *details = case.split("-")
-    if kind == "reference":
-        as_the_official_code()
-        kind = details[0]
-    dtype = torch.bfloat16 if "bf16" in details else torch.float32
-    if kind == "sample":
-        return sampling(dtype, batched="sequential" not in details)
-    blocks = "official" if "official_blocks" in details else "all"
-    return training(dtype, blocks, checkpointing="checkpointing" in details)
+
+def rows() -> Iterator[Row]:
+    for group, cases in CASES.items():
+        (seconds, memory), code = OFFICIAL[group], "the official code"
+        for name, prepare in cases.items():
+            cost = measure_alone(prepare, repeats=1 if name == "written out" else 4)
+            time = {"values": cost.seconds, "against": (code, seconds), "wanted": WANTED[group]}
+            yield row(name, "CPU time", cost.best, "s", group=group, **time)
+            yield row(name, "peak memory", cost.peak_gib, "GiB", group=group, against=(code, memory), wanted=0.40)
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
-        print(json.dumps(measure(work_of(sys.argv[1]), repeats=4 if "reference" not in sys.argv[1] else 1)))
-        return
-    where, cases = surroundings(), {}
-    for case in CASES:
-        cases[case] = in_subprocess(__file__, case)
-        kind = "train" if "train" in case else "sample"
-        for figure, official in OFFICIAL[kind].items():
-            cases[case][f"{figure}_of_official"] = round(cases[case][figure] / official, 3)
-        print(case, json.dumps(cases[case]))
     settings = {"frames": FRAMES, "side": SIDE, "threads": 1, "guidance_scale": 12.5, "weights": "random, seed 0"}
-    result = {"settings": settings, "official": OFFICIAL, "targets": TARGETS, "cases": cases}
-    print(write_result("tuneavideo", result, where))
+    publish("tuneavideo", "Tune-A-Video: training step, sampling step", rows(), method=__doc__, settings=settings)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Where the time of a tuning on the demo clip goes: ``python benchmarks/bench_tuning.py [STEPS]`` (300).
+"""Where the wall time of a tuning on the demo clip goes: ``python benchmarks/bench_tuning.py [STEPS]`` (300).
 
-Encoding the clip and the prompt is done once and counts as overhead, as do noise, saved states and progress; loading
-the model does not. Writes results/tuning.json.
+The embedded model on one thread, a state saved every 50 steps. Encoding the clip and the prompt is done once
+("preparation") and counts as overhead, as do noise, saved states and progress ("other"); loading the model does not.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-from common import write_result
+from common import publish
+from results_schema import Row, row
 
 from tuneavideo import VideoUNet
 from tuneavideo.tuning import tune
@@ -25,8 +26,8 @@ from videoedit.prompts import encode_prompts
 CONFIG = Path(__file__).parents[1] / "configs" / "tuneavideo" / "demo.yaml"
 
 
-def measure_tuning(steps: int) -> dict[str, Any]:
-    """Wall seconds of each part of a tuning, saved every 50 steps, and the share of all but the learning itself."""
+def rows(steps: int) -> Iterator[Row]:
+    """Wall seconds of each part, and their share of the whole."""
     demo = read_yaml(CONFIG)
     models = load_models("mini", device="cpu")
     start = time.perf_counter()
@@ -39,18 +40,19 @@ def measure_tuning(steps: int) -> dict[str, Any]:
         state = Path(folder) / "state.safetensors"
         result = tune(network, posterior, embeds, models.scheduler, steps=steps, state_path=state, checkpoint_every=50)
     seconds = result.seconds | {"preparation": prepared}
-    outside = seconds["other"] + prepared
-    return {
-        "settings": {"steps": steps, "frames": video.num_frames, "latents": list(posterior.mean.shape)},
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "share_outside_learning": round(outside / sum(seconds.values()), 4),
-        "target": 0.03,
-    }
+    whole = sum(seconds.values())
+    seconds["outside learning"] = seconds["other"] + prepared
+    for name, value in seconds.items():
+        wanted = 0.03 if name == "outside learning" else None
+        yield row(name, "wall time", value, "s", against=("the whole tuning", whole), wanted=wanted)
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    print(write_result("tuning", measure_tuning(int(sys.argv[1]) if len(sys.argv) > 1 else 300)))
+    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    publish(
+        "tuning", "Tune-A-Video: where a tuning's time goes", rows(steps), method=__doc__, settings={"steps": steps}
+    )
 
 
 if __name__ == "__main__":
