@@ -6,11 +6,22 @@ worst score.
 A figure counts only beside one of edit strength: an edit that does nothing is perfectly smooth.
 """
 
-from videoedit.metrics.catalogue import METRICS, Metric, describe
+from videoedit.metrics.catalogue import METRICS, Metric, all_metrics, describe, full_id, measure, why_skipped
 from videoedit.metrics.clip import MINI_CLIP, Clip, clip_frame, clip_text, embed_frames, embed_prompts, load_clip
 from videoedit.metrics.edit import measure_edit
-from videoedit.metrics.motion import warp_error
-from videoedit.metrics.pixels import colour_drift, edge_f1, flicker, flicker_ratio, psnr, ssim
+from videoedit.metrics.material import Facts, Figure, Material
+from videoedit.metrics.motion import (
+    ff_alpha,
+    ff_beta,
+    motion_alignment,
+    pixel_mse,
+    seam_score,
+    warp_error,
+    warp_ssim,
+    warp_ssim_rave,
+)
+from videoedit.metrics.parity import audio_parity, duration_parity, frame_share, rate_parity, size_parity
+from videoedit.metrics.pixels import colour_drift, edge_f1, flicker, flicker_ratio, psnr, ssim, strength
 from videoedit.metrics.subject import (
     appearance_consistency,
     find_subject,
@@ -24,25 +35,45 @@ __all__ = [
     "METRICS",
     "MINI_CLIP",
     "Clip",
+    "Facts",
+    "Figure",
+    "Material",
     "Metric",
+    "all_metrics",
     "appearance_consistency",
+    "audio_parity",
     "clip_frame",
     "clip_text",
     "colour_drift",
     "describe",
+    "duration_parity",
     "edge_f1",
     "embed_frames",
     "embed_prompts",
+    "ff_alpha",
+    "ff_beta",
     "find_subject",
     "flicker",
     "flicker_ratio",
+    "frame_share",
+    "full_id",
     "load_clip",
     "locate_subject",
+    "measure",
     "measure_edit",
     "measure_subject",
+    "motion_alignment",
     "path_correlation",
     "path_error",
+    "pixel_mse",
     "psnr",
+    "rate_parity",
+    "seam_score",
+    "size_parity",
     "ssim",
+    "strength",
     "warp_error",
+    "warp_ssim",
+    "warp_ssim_rave",
+    "why_skipped",
 ]

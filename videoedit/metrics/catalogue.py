@@ -1,9 +1,43 @@
-"""What the figures are called, what they say and what they take: data only, nothing heavy is imported."""
+"""The catalogue of measures: what each is called, what it says, what it takes; and `measure`, which takes it.
+
+Nothing heavy is imported until something is measured. Other packages add measures by an entry point of the group
+``videoedit.metrics`` that names a tuple of `Metric`.
+"""
 
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Literal, get_args
+
+from videoedit.errors import VideoEditError
+
+if TYPE_CHECKING:
+    from videoedit.metrics.material import Figure, Material
+
+ENTRY_POINTS = "videoedit.metrics"
+logger = logging.getLogger(__name__)
+
+Better = Literal["higher", "lower", "one", "none"]  # "one": the nearer to 1; "none": a description
+Group = Literal["strength", "alignment", "consistency", "fidelity", "motion", "parity", "cost"]
+NEEDS = {  # what a measure may need -> in words, for who lacks it
+    "frames": "frames",
+    "source": "the source",
+    "truth": "a ground truth",
+    "prompt": "a prompt",
+    "boxes": "the subject's places (boxes)",
+    "keep": "a region that the edit should leave alone: a mask or boxes, and an edit of the type subject, attribute or "
+    "background",
+    "flow": "two frames at least",
+    "keyframes": "key frames",
+    "cost": "the time and memory that the edit took",
+    "facts": "the facts of the video file",
+}
 
 
 @dataclass(frozen=True)
@@ -13,61 +47,225 @@ class Metric:
     id: str  # "name@version"; a change of definition changes the version
     title: str
     meaning: str
-    better: Literal["higher", "lower", "one", "none"]  # "one": the nearer to 1; "none": a description
-    needs: tuple[str, ...]  # frames, source, truth, prompt, boxes, flow, occlusion, clip
+    better: Better
+    needs: tuple[str, ...]  # keys of NEEDS
     unit: str = ""
+    measure: str = ""  # "module:function", Material -> Figure or float; "": not for benchmarks
+    group: Group = "fidelity"
+    weights: tuple[str, ...] = ()  # names that `videoedit.metrics.weights` knows
+    headline: bool = False  # belongs into the first, small table
+
+    @property
+    def name(self) -> str:
+        """The id without its version."""
+        return self.id.partition("@")[0]
 
 
-METRICS: dict[str, Metric] = {
-    metric.id: metric
-    for metric in (
-        Metric("psnr@1", "PSNR",
-               "Closeness of the pixels to the reference (of an edit: the ground truth; of a reconstruction: the "
-               "source). 20 is alike, 30 close.",
-               "higher", ("frames", "source"), "dB"),
-        Metric("psnr_autoencoder@1", "PSNR of the autoencoder",
-               "The source, encoded and decoded, against the source: no reconstruction can come closer.",
-               "higher", ("frames", "source"), "dB"),
-        Metric("ssim@1", "SSIM", "Closeness of the local structure to the same reference, 1 = identical.",
-               "higher", ("frames", "source")),
-        Metric("flicker_ratio@1", "Flicker ratio",
-               "Change from frame to frame as a multiple of the source's: 1 is as calm as the source.",
-               "one", ("frames", "source"), "x"),
-        Metric("colour_drift@1", "Colour drift",
-               "How far the colours move from the first frame's, in CIELAB units; 2 is just visible.",
-               "lower", ("frames",)),
-        Metric("warp_error@1", "Warp error",
-               "Mean squared difference (values 0 to 1) after each frame is moved onto the next along the flow.",
-               "lower", ("frames", "flow", "occlusion")),
-        Metric("edge_f1@1", "Edge F1",
-               "Agreement of the Canny edges with the source's within one pixel: how much of the layout stays.",
-               "higher", ("frames", "source")),
-        Metric("path_error@1", "Path error",
-               "Mean distance of the subject from the ground-truth path, as a share of the frame width.",
-               "lower", ("frames", "boxes")),
-        Metric("path_correlation@1", "Path correlation",
-               "Correlation of the subject's movement with the ground-truth path, 1 = the same motion.",
-               "higher", ("frames", "boxes")),
-        Metric("appearance_consistency@1", "Appearance consistency",
-               "How alike the subject looks in every two frames (colours and shape), 1 = unchanged.",
-               "higher", ("frames", "boxes")),
-        Metric("clip_text@mini", "CLIP text (mini)",
-               "Likeness of the frames to the prompt, by the miniature CLIP. Honest only for the rendered "
-               "subjects, backgrounds, colours and styles that it was trained on.",
-               "higher", ("frames", "prompt", "clip")),
-        Metric("clip_text_gain@mini", "CLIP text gain (mini)",
-               "The edit's likeness to its prompt minus the source's: above 0, the edit moved towards the prompt. "
-               "Only for rendered clips, as above.",
-               "higher", ("frames", "source", "prompt", "clip")),
-        Metric("clip_frame@mini", "CLIP frames (mini)",
-               "Mean likeness of every two frames, by the miniature CLIP. Only for rendered clips, as above.",
-               "higher", ("frames", "clip")),
-    )
-}  # fmt: skip
+_PIXELS = "videoedit.metrics.pixels:"
+_MOTION = "videoedit.metrics.motion:"
+_SUBJECT = "videoedit.metrics.subject:"
+_PARITY = "videoedit.metrics.parity:"
+_ONLY_RENDERED = "Only for rendered clips, as above."
+
+_OURS = (
+    # -- how much was changed: always beside consistency, which doing nothing wins ----------------------------
+    Metric("strength@1", "Edit strength",
+           "Mean distance of the pixels' colours from the source's, in CIELAB units: how much was changed, for better "
+           "or worse. An untouched copy has 0, and wins every measure of consistency.",
+           "none", ("frames", "source"), measure=_PIXELS + "strength_of", group="strength", headline=True),
+    Metric("strength_region@1", "Edit strength, region",
+           "The same, only where the edit should change something (the subject, or all but the subject).",
+           "none", ("frames", "source", "keep"), measure=_PIXELS + "strength_region_of", group="strength"),
+    # -- closeness to what should be seen ---------------------------------------------------------------------
+    Metric("psnr@1", "PSNR",
+           "Closeness of the pixels to the reference (of an edit: the ground truth; of a reconstruction: the "
+           "source). 20 is alike, 30 close; in a benchmark an exact copy counts as 100.",
+           "higher", ("frames", "truth"), "dB", _PIXELS + "psnr_of"),
+    Metric("psnr_autoencoder@1", "PSNR of the autoencoder",
+           "The source, encoded and decoded, against the source: no reconstruction can come closer.",
+           "higher", ("frames", "source"), "dB"),
+    Metric("ssim@1", "SSIM", "Closeness of the local structure to the same reference, 1 = identical.",
+           "higher", ("frames", "truth"), measure=_PIXELS + "ssim_of"),
+    Metric("background_psnr@1", "Preservation, PSNR",
+           "Closeness to the source of what the edit should leave alone; an exact copy counts as 100.",
+           "higher", ("frames", "source", "keep"), "dB", _PIXELS + "background_psnr_of", headline=True),
+    Metric("background_ssim@1", "Preservation, SSIM",
+           "The same by local structure, 1 = untouched.",
+           "higher", ("frames", "source", "keep"), measure=_PIXELS + "background_ssim_of"),
+    Metric("edge_f1@1", "Edge F1",
+           "Agreement of the Canny edges with the source's within one pixel: how much of the layout stays.",
+           "higher", ("frames", "source"), measure=_PIXELS + "edge_f1_of"),
+    # -- calm over time ---------------------------------------------------------------------------------------
+    Metric("warp_error@1", "Warp error",
+           "Mean squared difference (values 0 to 1) after each frame is moved onto the next along the flow.",
+           "lower", ("frames", "source", "flow"), measure=_MOTION + "warp_error_of",
+           group="consistency", headline=True),
+    Metric("warp_ssim@1", "Warp SSIM",
+           "Likeness of the local structure after each frame is moved onto the next along the source's flow, where "
+           "both show the same.",
+           "higher", ("frames", "source", "flow"), measure=_MOTION + "warp_ssim_of", group="consistency"),
+    Metric("warp_ssim@rave-compat", "Warp SSIM (RAVE's)",
+           "As RAVE's code has it, for comparison only: it is wrong. The flow is followed in the wrong direction, "
+           "nothing is masked, and the first frame, compared with itself, counts as 1.",
+           "higher", ("frames", "source", "flow"), measure=_MOTION + "warp_ssim_rave_of", group="consistency"),
+    Metric("pixel_mse@1", "Pixel-MSE",
+           "The warp error over all pixels, hidden or not (values 0 to 1): our reading of the Rerender paper, which "
+           "gives neither its flow nor its scale, so its numbers cannot be set beside ours.",
+           "lower", ("frames", "source", "flow"), measure=_MOTION + "pixel_mse_of", group="consistency"),
+    Metric("seam_score@1", "Seam at key frames",
+           "Change along the flow into and out of key frames as a multiple of that between the frames around them: "
+           "1 = no seam.",
+           "one", ("frames", "source", "flow", "keyframes"), "x", _MOTION + "seam_score_of", "consistency"),
+    Metric("flicker_ratio@1", "Flicker ratio",
+           "Change from frame to frame as a multiple of the source's: 1 is as calm as the source.",
+           "one", ("frames", "source"), "x", _PIXELS + "flicker_ratio_of", "consistency", headline=True),
+    Metric("colour_drift@1", "Colour drift",
+           "How far the colours move from the first frame's, in CIELAB units; 2 is just visible.",
+           "lower", ("frames",), measure=_PIXELS + "colour_drift_of", group="consistency"),
+    Metric("ff_alpha@1", "FF-alpha (corrected)",
+           "EditBoard's first fidelity of flow: largest change of a colour channel along the source's flow, in grey "
+           "levels, where the source itself changes by 5 at most. Nothing is said if that is under 70 % of the "
+           "frame (EditBoard: 0, the best value).",
+           "lower", ("frames", "source", "flow"), measure=_MOTION + "ff_alpha_of", group="consistency"),
+    # -- the source's motion ----------------------------------------------------------------------------------
+    Metric("ff_beta@1", "FF-beta (corrected)",
+           "EditBoard's second: 1 - cosine of the edit's own flow and the source's, weighted by the longer of the two "
+           "(EditBoard: what stands still counts as wrong). 0 = same directions, 1 = unrelated, 2 = opposite.",
+           "lower", ("frames", "source", "flow"), measure=_MOTION + "ff_beta_of", group="motion"),
+    Metric("motion_alignment@1", "Motion alignment",
+           "Mean distance of the edit's own flow from the source's, in per cent of the frame's diagonal, at a working "
+           "size that does not depend on the clip's.",
+           "lower", ("frames", "source", "flow"), "%", _MOTION + "motion_alignment_of", "motion"),
+    Metric("path_error@1", "Path error",
+           "Mean distance of the subject from the ground-truth path, as a share of the frame width.",
+           "lower", ("frames", "boxes"), measure=_SUBJECT + "path_error_of", group="motion"),
+    Metric("path_correlation@1", "Path correlation",
+           "Correlation of the subject's movement with the ground-truth path, 1 = the same motion.",
+           "higher", ("frames", "boxes"), measure=_SUBJECT + "path_correlation_of", group="motion"),
+    Metric("appearance_consistency@1", "Appearance consistency",
+           "How alike the subject looks in every two frames (colours and shape), 1 = unchanged.",
+           "higher", ("frames", "boxes"), measure=_SUBJECT + "appearance_consistency_of", group="consistency"),
+    # -- with a CLIP ------------------------------------------------------------------------------------------
+    Metric("clip_text@mini", "CLIP text (mini)",
+           "Likeness of the frames to the prompt, by the miniature CLIP. Honest only for the rendered "
+           "subjects, backgrounds, colours and styles that it was trained on.",
+           "higher", ("frames", "prompt"), group="alignment"),
+    Metric("clip_text_gain@mini", "CLIP text gain (mini)",
+           "The edit's likeness to its prompt minus the source's: above 0, the edit moved towards the prompt. "
+           "Only for rendered clips, as above.",
+           "higher", ("frames", "source", "prompt"), group="strength"),
+    Metric("clip_frame@mini", "CLIP frames (mini)",
+           f"Mean likeness of every two frames, by the miniature CLIP. {_ONLY_RENDERED}",
+           "higher", ("frames",), group="consistency"),
+    # -- what became of the file, and what it took ------------------------------------------------------------
+    Metric("frame_share@1", "Frames", "Frames of the result as a multiple of those asked for: 1 = none is lost.",
+           "one", ("facts",), "x", _PARITY + "frame_share_of", "parity"),
+    Metric("rate_parity@1", "Frame rate", "Frames a second of the result as a multiple of the rate asked for.",
+           "one", ("facts",), "x", _PARITY + "rate_parity_of", "parity"),
+    Metric("duration_parity@1", "Duration", "Length of the result as a multiple of the length asked for.",
+           "one", ("facts",), "x", _PARITY + "duration_parity_of", "parity"),
+    Metric("size_parity@1", "Picture size",
+           "Share of width and height that agree with the size asked for, multiplied: 1 = the same size.",
+           "higher", ("facts",), measure=_PARITY + "size_parity_of", group="parity"),
+    Metric("audio_parity@1", "Sound", "1 if the sound of the source is still there, 0 if it is lost.",
+           "higher", ("facts",), measure=_PARITY + "audio_parity_of", group="parity"),
+    Metric("seconds_per_frame@1", "Time a frame", "Seconds of the clock for each frame of the result, all stages.",
+           "lower", ("frames", "cost"), "s", _PARITY + "seconds_per_frame_of", "cost", headline=True),
+    Metric("cpu_seconds_per_frame@1", "CPU time a frame", "Seconds of all processor cores for each frame, all stages.",
+           "lower", ("frames", "cost"), "s", _PARITY + "cpu_seconds_per_frame_of", "cost"),
+    Metric("peak_memory@1", "Peak memory", "The most memory that any stage of the edit took.",
+           "lower", ("cost",), "MB", _PARITY + "peak_memory_of", "cost"),
+)  # fmt: skip
+
+METRICS: dict[str, Metric] = {metric.id: metric for metric in _OURS}
 
 
 def describe(name: str) -> Metric | None:
-    """The metric called `name`, with or without its version; None if unknown."""
+    """The metric called `name`, with or without its version or its flow's name; None if unknown."""
+    name = name.partition("/")[0]
     if name in METRICS:
         return METRICS[name]
-    return next((metric for metric in METRICS.values() if metric.id.split("@")[0] == name), None)
+    return next((metric for metric in METRICS.values() if metric.name == name), None)
+
+
+def all_metrics() -> dict[str, Metric]:
+    """Ours and those of plug-ins, by id. A plug-in that cannot be used is named in a warning and left out."""
+    found = dict(METRICS)
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: p.name):
+        try:
+            found |= _checked(point, found)
+        except Exception as error:
+            logger.warning("the metrics of plug-in %r cannot be used: %s", point.name, error)
+    return found
+
+
+def _checked(point: EntryPoint, taken: Mapping[str, Metric]) -> dict[str, Metric]:
+    """The metrics that an entry point names; raises ValueError unless they are well formed and their ids are free."""
+    given = point.load()
+    metrics = [given] if isinstance(given, Metric) else list(given) if isinstance(given, Iterable) else [given]
+    new: dict[str, Metric] = {}
+    for metric in metrics:
+        if not isinstance(metric, Metric):
+            raise ValueError(f"expected a tuple of videoedit.metrics.Metric, got a {type(metric).__name__} in it")
+        if metric.id in taken or metric.id in new:
+            raise ValueError(f"the id {metric.id!r} is taken")
+        if metric.id.count("@") != 1 or "/" in metric.id:
+            raise ValueError(f"the id {metric.id!r} is not of the form name@version")
+        if unknown := set(metric.needs) - set(NEEDS):
+            raise ValueError(f"{metric.id} needs {', '.join(sorted(unknown))}; expected some of {', '.join(NEEDS)}")
+        if metric.better not in get_args(Better) or metric.group not in get_args(Group):
+            raise ValueError(f"{metric.id} has better={metric.better!r}, group={metric.group!r}, which are unknown")
+        new[metric.id] = metric
+    return new
+
+
+def full_id(metric: Metric, material: Material) -> str:
+    """The id by which figures may be compared: with the name of the flow's estimator if it depends on one."""
+    return f"{metric.id}/{material.estimator.name}" if "flow" in metric.needs else metric.id
+
+
+def why_skipped(metric: Metric, weights_dir: Path | None = None) -> str | None:
+    """One line on the weights that are not here: size, licence, how to get them; None if none is missing."""
+    if not metric.weights:
+        return None
+    from videoedit.metrics.weights import missing_weights
+
+    return next((line for name in metric.weights if (line := missing_weights(name, weights_dir))), None)
+
+
+def measure(metric: Metric, material: Material) -> Figure:
+    """Take one measure. Whatever stands in its way becomes the reason of a ``nan``; nothing is raised."""
+    from videoedit.metrics.material import Figure
+
+    reason = _lacking(metric, material) or why_skipped(metric, material.weights_dir)
+    if reason:
+        return Figure(math.nan, reason=reason)
+    try:
+        function: Callable[[Material], Figure | float] = resolve_name(metric.measure)
+        given = function(material)
+    except VideoEditError as error:
+        return Figure(math.nan, reason=str(error))
+    except Exception as error:  # one measure that breaks must not cost the others
+        logger.warning("%s cannot be measured", metric.id, exc_info=True)
+        return Figure(math.nan, reason=f"{type(error).__name__}: {error}")
+    figure = given if isinstance(given, Figure) else Figure(float(given))
+    if math.isnan(figure.value) and not figure.reason:
+        return Figure(math.nan, figure.series, "nothing to measure")
+    return figure
+
+
+def _lacking(metric: Metric, material: Material) -> str:
+    """What the material lacks for a metric, in words; empty if it has all."""
+    if not metric.measure:
+        return "not a measure of benchmarks"
+    lacks = {
+        "truth": material.truth is None,
+        "boxes": material.boxes is None,
+        "keep": material.keep is None,
+        "prompt": not material.prompt,
+        "flow": len(material.frames) < 2,
+        "keyframes": not material.keyframes,
+        "cost": not material.cost,
+        "facts": material.output is None or material.wanted is None,
+    }
+    return next((f"needs {NEEDS[need]}" for need in metric.needs if lacks.get(need)), "")

@@ -1,44 +1,100 @@
-"""Measures of pixels: closeness to a reference, change from frame to frame, colours, edges."""
+"""Measures of pixels: closeness to a reference, strength of an edit, change from frame to frame, colours, edges."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from videoedit.errors import ShapeError
+from videoedit.metrics.material import Figure, Material
 
-
-def psnr(frames: np.ndarray, reference: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB over all frames at once; ``inf`` for identical clips."""
-    same_shape(frames, reference)
-    error = float(np.mean((frames.astype(np.float64) - reference) ** 2))
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
-
-
-def ssim(frames: np.ndarray, reference: np.ndarray, *, window: int = 11) -> float:
-    """Structural similarity (Wang et al. 2004), Gaussian window, mean over frames and channels; at most 1."""
-    same_shape(frames, reference)
-    if min(frames.shape[1:3]) < window:
-        raise ShapeError(f"SSIM needs frames of at least {window} x {window} pixels, got {frames.shape[1:3]}")
+if TYPE_CHECKING:
     import torch
-    from kornia.metrics import ssim as ssim_map
 
-    total = 0.0
-    for a, b in zip(frames, reference, strict=True):  # frame by frame: long clips stay small
-        pair = torch.from_numpy(np.stack([a, b])).permute(0, 3, 1, 2).float() / 255
-        total += float(ssim_map(pair[:1], pair[1:], window, padding="valid").mean())
-    return total / len(frames)
+SSIM_WINDOW = 11  # pixels, Gaussian of sigma 1.5
+LEAST = 0.01  # share of the pixels below which a region has nothing to say
+EXACT_DB = 100.0  # what an exact copy counts as in tables, where an infinite value would swallow every mean
+
+
+def psnr(frames: np.ndarray, reference: np.ndarray, where: np.ndarray | None = None) -> float:
+    """Peak signal-to-noise ratio in dB over all frames at once; ``inf`` for identical clips.
+
+    Only pixels that are True in `where` [F, H, W] count; ``nan`` if those are under 1 %.
+    """
+    same_shape(frames, reference)
+    if where is not None and where.mean() < LEAST:
+        return math.nan
+    total = count = 0.0
+    for index, (ours, theirs) in enumerate(
+        zip(frames, reference, strict=True)
+    ):  # frame by frame: long clips stay small
+        squares = (ours.astype(np.float64) - theirs) ** 2
+        squares = squares if where is None else squares[where[index]]
+        total, count = total + float(squares.sum()), count + squares.size
+    return math.inf if total == 0 else 10 * math.log10(255**2 * count / total)
+
+
+def ssim(frames: np.ndarray, reference: np.ndarray, where: np.ndarray | None = None) -> float:
+    """Structural similarity (Wang et al. 2004), Gaussian window of 11, mean over frames and channels; at most 1.
+
+    Only pixels that are True in `where` [F, H, W] count, and the others do not reach into their windows;
+    ``nan`` if they are under 1 %.
+    """
+    same_shape(frames, reference)
+    if where is not None and where.mean() < LEAST:
+        return math.nan
+    total = count = 0.0
+    for index, (ours, theirs) in enumerate(zip(frames, reference, strict=True)):
+        scores = ssim_map(ours, theirs, None if where is None else where[index])
+        total, count = total + float(scores.sum()), count + scores.size
+    return total / count if count else math.nan
+
+
+def ssim_map(picture: np.ndarray, reference: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
+    """SSIM [N, 3] of the pixels of two pictures [H, W, 3] (0 to 255) that are True in `where` [H, W].
+
+    The 5 pixels at every border have no whole window and are left out. Where `where` is False the reference stands
+    in for the picture, so that what does not count does not disturb its neighbours.
+    """
+    if min(picture.shape[:2]) < SSIM_WINDOW:
+        raise ShapeError(f"SSIM needs frames of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, got {picture.shape[:2]}")
+    import torch
+    from kornia.metrics import ssim as kornia_ssim
+
+    if where is not None:
+        picture = np.where(where[..., None], picture, reference)
+    pair: torch.Tensor = torch.from_numpy(np.stack([picture, reference])).permute(0, 3, 1, 2).float() / 255
+    scores = kornia_ssim(pair[:1], pair[1:], SSIM_WINDOW, padding="valid")[0].permute(1, 2, 0).numpy()
+    edge = SSIM_WINDOW // 2
+    return scores.reshape(-1, 3) if where is None else scores[where[edge:-edge, edge:-edge]]
+
+
+def strength(frames: np.ndarray, source: np.ndarray, where: np.ndarray | None = None) -> list[float]:
+    """Mean distance of the colours from the source's, CIELAB units (the 1976 difference), one value a frame.
+
+    Only pixels that are True in `where` [F, H, W] count; ``nan`` for a frame that has none.
+    """
+    same_shape(frames, source)
+    distances = []
+    for index, (ours, theirs) in enumerate(zip(frames, source, strict=True)):
+        distance = np.linalg.norm(cielab(ours) - cielab(theirs), axis=-1)
+        distance = distance if where is None else distance[where[index]]
+        distances.append(float(distance.mean()) if distance.size else math.nan)
+    return distances
+
+
+def changes(frames: np.ndarray) -> list[float]:
+    """Mean absolute change from each frame to the next, in grey levels (0-255), F - 1 values."""
+    return [float(np.abs(b.astype(np.int16) - a).mean()) for a, b in itertools.pairwise(frames)]
 
 
 def flicker(frames: np.ndarray) -> float:
-    """Mean absolute change from each frame to the next, in grey levels (0-255); ``nan`` for one frame."""
-    if len(frames) < 2:
-        return math.nan
-    changes = [float(np.abs(b.astype(np.int16) - a).mean()) for a, b in itertools.pairwise(frames)]
-    return sum(changes) / len(changes)
+    """Mean of `changes`; ``nan`` for one frame."""
+    return float(np.mean(changes(frames))) if len(frames) > 1 else math.nan
 
 
 def flicker_ratio(frames: np.ndarray, source: np.ndarray) -> float:
@@ -53,10 +109,13 @@ def colour_drift(frames: np.ndarray) -> float:
     The distance of two frames is the earth mover's distance of their values, channel by channel, added in
     quadrature: blind to where a colour is, so motion alone costs nothing. ``nan`` for one frame.
     """
-    if len(frames) < 2:
-        return math.nan
-    values = [np.sort(cielab(frame).reshape(-1, 3), axis=0) for frame in frames]
-    return float(np.mean([np.linalg.norm(np.abs(v - values[0]).mean(0)) for v in values[1:]]))
+    return float(np.mean(drifts(frames))) if len(frames) > 1 else math.nan
+
+
+def drifts(frames: np.ndarray) -> list[float]:
+    """The distances that `colour_drift` averages, F - 1 values."""
+    first, *others = (np.sort(cielab(frame).reshape(-1, 3), axis=0) for frame in frames)
+    return [float(np.linalg.norm(np.abs(other - first).mean(0))) for other in others]
 
 
 def cielab(frame: np.ndarray) -> np.ndarray:
@@ -88,3 +147,63 @@ def same_shape(a: np.ndarray, b: np.ndarray) -> None:
     """Raise ShapeError unless both are clips [F, H, W, 3] of one shape."""
     if a.shape != b.shape or a.ndim != 4 or a.shape[-1] != 3:
         raise ShapeError(f"expected two clips of one shape [F, H, W, 3], got {a.shape} and {b.shape}")
+
+
+# ------------------------------------------------------------------------------------------- of a material
+
+
+def strength_of(material: Material) -> Figure:
+    series = strength(material.frames, material.source)
+    return Figure(float(np.mean(series)), tuple(series))
+
+
+def strength_region_of(material: Material) -> Figure:
+    series = strength(material.frames, material.source, material.change)
+    seen = np.array(series)[np.isfinite(series)]
+    return Figure(float(seen.mean()) if len(seen) else math.nan, reason="" if len(seen) else "the region is empty")
+
+
+def psnr_of(material: Material) -> float:
+    assert material.truth is not None
+    return min(psnr(material.frames, material.truth), EXACT_DB)
+
+
+def ssim_of(material: Material) -> float:
+    assert material.truth is not None
+    return ssim(material.frames, material.truth)
+
+
+def background_psnr_of(material: Material) -> Figure:
+    value = psnr(material.frames, material.source, material.keep)
+    return Figure(value if math.isnan(value) else min(value, EXACT_DB), reason=_if_empty(value))
+
+
+def background_ssim_of(material: Material) -> Figure:
+    value = ssim(material.frames, material.source, material.keep)
+    return Figure(value, reason=_if_empty(value))
+
+
+def _if_empty(value: float) -> str:
+    return "under 1 % of the pixels are to be left alone" if math.isnan(value) else ""
+
+
+def edge_f1_of(material: Material) -> Figure:
+    value = edge_f1(material.frames, material.source)
+    return Figure(value, reason="neither clip has an edge" if math.isnan(value) else "")
+
+
+def flicker_ratio_of(material: Material) -> Figure:
+    if len(material.frames) < 2:
+        return Figure(math.nan, reason="one frame does not change")
+    still = flicker(material.source)
+    if still == 0:
+        return Figure(math.nan, reason="the source does not change")
+    series = [change / still for change in changes(material.frames)]
+    return Figure(float(np.mean(series)), (0.0, *series))
+
+
+def colour_drift_of(material: Material) -> Figure:
+    if len(material.frames) < 2:
+        return Figure(math.nan, reason="one frame does not change")
+    series = drifts(material.frames)
+    return Figure(float(np.mean(series)), (0.0, *series))

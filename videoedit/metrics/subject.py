@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from videoedit.errors import ShapeError
+from videoedit.metrics.material import Figure, Material, inside_boxes
 from videoedit.metrics.pixels import cielab
 
 
@@ -52,7 +53,7 @@ def _settle(lab: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, float]:
         if np.array_equal(moved, boxes):
             break
         boxes = moved
-    inside = _inside(boxes, height, width)
+    inside = inside_boxes(boxes, height, width)
     within, without = inside & known, ~inside & known
     if not within.any() or not without.any():
         return boxes, -1.0
@@ -95,20 +96,13 @@ def _extent(difference: np.ndarray) -> tuple[int, int, int, int] | None:
     return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
-def _inside(boxes: np.ndarray, height: int, width: int, grow: int = 0) -> np.ndarray:
-    """bool [F, H, W]: True where a pixel's centre is in its frame's box, grown by so many pixels."""
-    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
-    x0, y0, x1, y1 = (side[:, None] for side in (boxes + np.array([-grow, -grow, grow, grow])).T)
-    return ((x >= x0) & (x < x1))[:, None, :] & ((y >= y0) & (y < y1))[:, :, None]
-
-
 def _foreground(lab: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Evidence [F, H, W] that a pixel is not background, in [-0.2, 0.5], and which pixels [H, W] are known.
 
     The scale of a difference is twice its median over the clip: noise and flicker raise it.
     """
     height, width = lab.shape[1:3]
-    covered = _inside(boxes, height, width, grow=1)
+    covered = inside_boxes(boxes, height, width, grow=1)
     known: np.ndarray = np.logical_not(covered.all(0))
     ordered = np.sort(np.where(covered[..., None], np.inf, lab), axis=0)  # the free values come first
     middle = np.maximum(np.sum(~covered, axis=0) - 1, 0)[None, ..., None] / 2
@@ -219,3 +213,26 @@ def measure_subject(frames: np.ndarray, boxes: np.ndarray) -> dict[str, float]:
         "path_correlation@1": path_correlation(found, boxes),
         "appearance_consistency@1": appearance_consistency(frames, found),
     }
+
+
+# ------------------------------------------------------------------------------------------- of a material
+
+
+def path_error_of(material: Material) -> Figure | float:
+    return _of_subject(material, "path_error@1")
+
+
+def path_correlation_of(material: Material) -> Figure | float:
+    return _of_subject(material, "path_correlation@1")
+
+
+def appearance_consistency_of(material: Material) -> Figure | float:
+    return _of_subject(material, "appearance_consistency@1")
+
+
+def _of_subject(material: Material, name: str) -> Figure | float:
+    assert material.boxes is not None
+    if "subject" not in material.memo:
+        material.memo["subject"] = measure_subject(material.frames, material.boxes)
+    value: float = material.memo["subject"][name]
+    return Figure(value, reason="no moving subject stands out" if math.isnan(value) else "")
