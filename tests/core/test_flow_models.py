@@ -155,7 +155,7 @@ def test_auto_without_weights_is_dis_and_says_so(caplog) -> None:
 
 def test_auto_takes_fetched_weights(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
-    pinned = {"source_sha256": FETCHABLE["raft-small"].sha256}
+    pinned = {"source_sha256": FETCHABLE["raft-small"].pinned().pop()}
     save_file(raft_small(weights=None).state_dict(), tmp_path / "cache" / "raft-small.safetensors", pinned)
     estimator = load_flow("auto", "cpu")
     assert isinstance(estimator, Raft) and estimator.name == "raft-small"
