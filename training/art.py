@@ -3,43 +3,60 @@
 from __future__ import annotations
 
 import functools
+import io
+import json
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from training.vocabulary import COLOURS, SUBJECTS
+from training.vocabulary import COLOURS, NOTO_NAMES, SUBJECTS
 
-PACKAGE = "@lobehub/fluent-emoji-3d@1.1.0"  # Microsoft Fluent emoji, MIT licence
+Look = Literal["fluent", "noto"]
+PACKAGES = {
+    "fluent-emoji-3d": "@lobehub/fluent-emoji-3d@1.1.0",  # Microsoft Fluent emoji, MIT licence
+    "json-noto": "@iconify-json/noto@1.2.9",  # Google Noto emoji, Apache-2.0
+}
+DRAWN = 256  # pixels, of the rasterised Noto pictures
 
 
 def fetch(folder: Path) -> Path:
-    """Unpack the subjects' pictures into ``folder`` (with ``npm pack`` if no archive lies there); return it."""
-    names = {f"package/assets/{code}.webp" for code in SUBJECTS.values()}
+    """Unpack both looks of every subject into ``folder`` (with ``npm pack`` if no archive lies there); return it."""
+    names = {f"package/assets/{code}.webp" for code in SUBJECTS.values()} | {"package/icons.json"}
     if all((folder / Path(name).name).exists() for name in names):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    archives = sorted(folder.glob("*fluent-emoji-3d*.tgz"))
-    if not archives:
-        subprocess.run(["npm", "pack", PACKAGE], cwd=folder, check=True)
-        archives = sorted(folder.glob("*fluent-emoji-3d*.tgz"))
-    with tarfile.open(archives[0]) as archive:
-        for member in archive.getmembers():
-            if member.name in names:
-                data = archive.extractfile(member)
+    for part, package in PACKAGES.items():
+        if not list(folder.glob(f"*{part}*.tgz")):
+            subprocess.run(["npm", "pack", package], cwd=folder, check=True)
+        with tarfile.open(min(folder.glob(f"*{part}*.tgz"))) as archive:
+            for member in archive.getmembers():
+                data = archive.extractfile(member) if member.name in names else None
                 if data is not None:
                     (folder / Path(member.name).name).write_bytes(data.read())
     return folder
 
 
+def noto_picture(folder: Path, subject: str) -> Image.Image:
+    """The subject in Noto's look, rasterised."""
+    import cairosvg
+
+    icons = json.loads((folder / "icons.json").read_text())
+    body, side = icons["icons"][NOTO_NAMES.get(subject, subject)]["body"], icons.get("width", 128)
+    links = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    svg = f'<svg {links} viewBox="0 0 {side} {side}">{body}</svg>'
+    return Image.open(io.BytesIO(cairosvg.svg2png(svg.encode(), output_width=DRAWN, output_height=DRAWN)))
+
+
 @functools.cache
-def sprite(folder: Path, subject: str, colour: str | None = None) -> np.ndarray:
+def sprite(folder: Path, subject: str, colour: str | None = None, look: Look = "fluent") -> np.ndarray:
     """Cut-out picture of a subject: float32 [h, w, 4], RGB and alpha in [0, 1], not premultiplied."""
-    image = Image.open(folder / f"{SUBJECTS[subject]}.webp").convert("RGBA")
-    rgba = np.asarray(image, np.float32) / 255
+    picture = Image.open(folder / f"{SUBJECTS[subject]}.webp") if look == "fluent" else noto_picture(folder, subject)
+    rgba = np.asarray(picture.convert("RGBA"), np.float32) / 255
     rows, cols = np.where(rgba[..., 3] > 0.05)
     rgba = rgba[rows.min() : rows.max() + 1, cols.min() : cols.max() + 1].copy()
     if colour is not None:

@@ -38,5 +38,7 @@ def model_card(figures: dict, *, train_count: int, workers: int) -> str:
         with_control=figures["edge F1"]["with"],
         without_control=figures["edge F1"]["without"],
         clip=", ".join(f"{name} {100 * share:.0f} %" for name, share in figures["clip"].items()),
+        edits=figures["clip_text and judge"]["edits"],
+        rank=figures["clip_text and judge"]["rank correlation"],
         loading=figures["loading seconds"],
     )

@@ -59,6 +59,14 @@ class Checkpoint:
         return True
 
 
+def wait_while_paused(folder: Path) -> float:
+    """Wait as long as a file named PAUSE lies in the work folder; returns the seconds waited."""
+    start = time.monotonic()
+    while (folder / "PAUSE").exists():
+        time.sleep(1)
+    return time.monotonic() - start
+
+
 def progress(path: Path) -> tuple[int, float]:
     """(samples seen, seconds spent) of a checkpoint; zeros if there is none."""
     if not path.exists():

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from training.captions import random_caption
-from training.checkpoint import Checkpoint
-from training.dataset import Renders, random_label, words
+from training.checkpoint import Checkpoint, wait_while_paused
+from training.dataset import Renders, random_label, resize, words
 from training.tokenizer import MAX_LENGTH, token_ids
 from training.vocabulary import BACKGROUND_LIST, COLOUR_LIST, STYLE_LIST, SUBJECT_LIST
 
+IMAGE_SIZE = 64  # of the image tower; larger pictures are shrunk for it
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # pixels in [0, 1] become [-1, 1]
 CLASSES = (len(SUBJECT_LIST), len(BACKGROUND_LIST), len(COLOUR_LIST), len(STYLE_LIST))
 
@@ -36,7 +37,7 @@ def build(tokenizer: CLIPTokenizer) -> CLIPModel:
         "projection_dim": 128,
     }
     vision = {
-        "image_size": 64,
+        "image_size": IMAGE_SIZE,
         "patch_size": 8,
         "hidden_size": 128,
         "intermediate_size": 512,
@@ -53,9 +54,11 @@ def heads() -> nn.ModuleList:
 
 
 def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Shift up to 4 px, mirror, brightness and a little noise: pixels [B, 3, 64, 64] in [-1, 1]."""
-    dy, dx = (int(v) for v in rng.integers(0, 9, 2))
-    pixels = F.pad(pixels, (4, 4, 4, 4), mode="replicate")[..., dy : dy + 64, dx : dx + 64]
+    """Shift up to a sixteenth, mirror, brightness and a little noise: pixels [B, 3, S, S] in [-1, 1]."""
+    size = pixels.shape[-1]
+    reach = size // 16
+    dy, dx = (int(v) for v in rng.integers(0, 2 * reach + 1, 2))
+    pixels = F.pad(pixels, (reach,) * 4, mode="replicate")[..., dy : dy + size, dx : dx + size]
     if rng.random() < 0.5:
         pixels = pixels.flip(-1)
     gain = torch.from_numpy(rng.uniform(0.85, 1.15, (len(pixels), 1, 1, 1)).astype(np.float32))
@@ -69,14 +72,10 @@ def same_label_targets(labels: Tensor) -> Tensor:
     return same / same.sum(1, keepdim=True)
 
 
-def features(output: Tensor | object) -> Tensor:
-    """The projected features, whether the library returns them bare or in an output object."""
-    return output if isinstance(output, Tensor) else output.pooler_output
-
-
-def pixels_of(renders: Renders, index: np.ndarray) -> Tensor:
-    """Pictures as float [B, 3, 64, 64] in [-1, 1]."""
-    return torch.from_numpy(renders.images[np.sort(index)]).permute(0, 3, 1, 2).float() / 127.5 - 1
+def pixels_of(renders: Renders, index: np.ndarray, size: int) -> Tensor:
+    """Pictures as float [B, 3, size, size] in [-1, 1]."""
+    images = resize(renders.images[np.sort(index)], size)
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def train_text(tokenizer: CLIPTokenizer, folder: Path, *, updates: int = 700, batch: int = 128) -> None:
@@ -135,6 +134,7 @@ def train(
     state.load()
     rng = np.random.default_rng(state.samples)
     while state.seconds < seconds:
+        wait_while_paused(folder)
         start = time.process_time()
         fade = float(np.cos(np.pi / 2 * state.seconds / seconds) ** 2)
         for group in optimizer.param_groups:
@@ -163,7 +163,7 @@ def step(
     captions = [renders.caption(rng, int(i)) for i in index]
     ids = torch.from_numpy(token_ids(tokenizer, captions)[:, :24])  # after the end token nothing counts
     with torch.autocast("cpu", torch.bfloat16):
-        vision = model.vision_model(pixel_values=augment(pixels_of(renders, index), rng)).pooler_output
+        vision = model.vision_model(pixel_values=augment(pixels_of(renders, index, IMAGE_SIZE), rng)).pooler_output
         image = F.normalize(model.visual_projection(vision).float(), dim=-1)
         text = model.text_model(input_ids=ids).pooler_output
         text = F.normalize(model.text_projection(text).float(), dim=-1)

@@ -37,20 +37,31 @@ DEMOS = {  # name -> (scene, the same scene edited once per kind of edit)
 FIELD = {"subject": "subject", "background": "background", "attribute": "colour", "style": "style"}
 
 
-def smooth_path(scene: Scene, extent: float = 0.56) -> list[Layout]:
-    """One pass through the frame with a bob and a tilt; the subject stays inside even at its longest."""
+def smooth_path(scene: Scene, extent: float = 0.54, phase: float = 0.0) -> list[Layout]:
+    """One pass through the frame; ``phase`` (of 1) shifts the rhythm of bob, tilt, squash and growth.
+
+    What stands on the ground hops twice, leaning into its way, flat when it lands and long in the air; what floats
+    swings up and down, nose first, and comes a little nearer. The subject stays inside the frame even at its longest.
+    """
     time = np.linspace(0, 1, FRAMES)
-    reach = 0.97 - extent  # of the centre, across the frame
-    x = 0.5 + reach / 2 * np.cos(np.pi * (1 - time))
+    right = scene.subject in FACING_RIGHT
+    reach = 0.95 - extent * 1.06  # of the centre, across the frame
+    x = 0.5 + reach / 2 * np.cos(np.pi * (1 - time)) * (1 if right else -1)
+    speed = np.sin(np.pi * time)
+    swing = 2 * np.pi * (time + phase)
     if scene.background in FLOATING or scene.subject in FLYING:
-        y = 0.5 + reach / 2 * 0.6 * np.sin(2 * np.pi * time + 0.6)
-        angle = 7 * np.sin(2 * np.pi * time)
+        y = 0.5 + reach / 2 * 0.55 * np.sin(swing + 0.6)
+        angle = 7 * np.cos(swing + 0.6) * (-1 if right else 1)
+        stretch, lean = 0.04 * np.sin(2 * swing), 0 * time
+        size = extent * (1 + 0.06 * np.sin(swing))
     else:
-        y = 0.62 + 0.015 * np.sin(4 * np.pi * time)
-        angle = 3 * np.sin(4 * np.pi * time + 1)
-    if scene.subject not in FACING_RIGHT:
-        x = x[::-1]
-    return [Layout(float(a), float(b), extent, float(c)) for a, b, c in zip(x, y, angle, strict=True)]
+        air = np.abs(np.sin(swing))
+        y = 0.63 - 0.04 * air
+        angle = 3 * np.sin(2 * swing)
+        stretch = 0.07 * (2 * air - 1)
+        lean = 0.09 * speed * (1 if right else -1)
+        size = np.full(FRAMES, extent)
+    return [Layout(*(float(v) for v in values)) for values in zip(x, y, size, angle, stretch, lean, strict=True)]
 
 
 def caption(scene: Scene, verb: str = "moving") -> str:

@@ -13,14 +13,14 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
 from training import unet as denoiser
-from training.checkpoint import Checkpoint
+from training.checkpoint import Checkpoint, wait_while_paused
 
 THRESHOLDS = (60, 140)  # of cv2.Canny on 8-bit grey
 
 
 def build(unet: UNet2DConditionModel) -> ControlNetModel:
-    """A copy of the UNet's encoder; its condition is embedded with two halvings (the latents' factor is 4)."""
-    control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32, 96))
+    """A copy of the UNet's encoder; its condition is embedded with three halvings (the latents' factor is 8)."""
+    control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32, 64, 96))
     open_condition(control)
     control.set_attn_processor(AttnProcessor())
     return control.to(memory_format=torch.channels_last)
@@ -85,11 +85,12 @@ def work(rank: int, workers: int, folder: Path, unet_folder: Path, count: int, s
     groups = parameter_groups(control, 6e-4)
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
     state = Checkpoint(folder / "controlnet.pt", control, optimizer)
-    state.load()
+    start = folder / "start" / "controlnet-canny"
+    if not state.load() and start.exists():
+        denoiser.start_from(start, control)
     denoiser.synchronise(control, 0.0, workers)
     rng = np.random.default_rng((state.samples, rank, 3))
     batches = denoiser.Batches(folder, count, rng)
-    batches.keep_as_drawn()
     alpha_bar = denoiser.scheduler().alphas_cumprod
     tables = alpha_bar, denoiser.loss_weights(alpha_bar)
     losses: list[float] = []
@@ -99,6 +100,7 @@ def work(rank: int, workers: int, folder: Path, unet_folder: Path, count: int, s
             rate = denoiser.learning_rate(state.seconds / seconds, state.samples * 4, peak=6e-4)
             group["lr"] = group["factor"] * rate
         for _ in range(denoiser.SYNC):
+            clock += wait_while_paused(folder)
             drawn = batches.draw(batch)
             model = ControlledUNet(unet, control, conditions(batches.renders.images[drawn[3]]))
             loss = denoiser.noise_loss(model, drawn, tables, rng)

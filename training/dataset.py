@@ -20,14 +20,15 @@ from training.vocabulary import (
     is_held_out,
 )
 
-SIZE = 64  # pixels
+SIZE = 128  # pixels
 CHUNK = 250  # pictures per unit of work
 FIRST_SEED = {"train": 0, "judge": 10_000_000, "fresh": 20_000_000}
+SECOND_LOOK = {"train": 0.0, "judge": 0.3, "fresh": 0.0}  # share of subjects in Noto's look
 
 
 @dataclass(frozen=True)
 class Renders:
-    """``images`` uint8 [N, 64, 64, 3], ``masks`` uint8 [N, 64, 64], ``labels`` int16 [N, 4].
+    """``images`` uint8 [N, 128, 128, 3], ``masks`` uint8 [N, 128, 128], ``labels`` int16 [N, 4].
 
     The label columns index SUBJECT_LIST, BACKGROUND_LIST, COLOUR_LIST and STYLE_LIST.
     """
@@ -41,6 +42,14 @@ class Renders:
 
     def caption(self, rng: np.random.Generator, index: int) -> str:
         return random_caption(rng, *words(self.labels[index]))
+
+
+def resize(images: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [N, S, S, 3] to [N, size, size, 3]; unchanged if they have that size."""
+    if images.shape[1] == size:
+        return images
+    way = cv2.INTER_AREA if images.shape[1] > size else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(image, (size, size), interpolation=way) for image in images])
 
 
 def words(label: np.ndarray) -> tuple[str, str, str | None, str | None]:
@@ -60,21 +69,13 @@ def random_label(rng: np.random.Generator, held_out: bool | None) -> list[int]:
     return [subject, background, colour, style]
 
 
-def facing_as_drawn(folder: Path, art_folder: Path, split: str, count: int, held_out: bool | None) -> np.ndarray:
-    """Indices of the pictures whose subject is not mirrored, found by drawing their parameters again."""
-    path = folder / f"{split}-{count}-as-drawn.npy"
-    if not path.exists():
-        kept = [i for i in range(count) if not draw_scene(art_folder, split, i, held_out)[1].flip]
-        np.save(path, np.array(kept))
-    return np.load(path)
-
-
 def draw_scene(art_folder: Path, split: str, index: int, held_out: bool | None) -> tuple[Scene, Layout, list[int]]:
     """What picture ``index`` of a split shows and where, with its label row."""
     seed = FIRST_SEED[split] + index
     rng = np.random.default_rng((seed, 1))
     label = random_label(rng, held_out)
-    scene = Scene(*words(np.asarray(label)), seed=seed)
+    look: art.Look = "noto" if rng.random() < SECOND_LOOK[split] else "fluent"
+    scene = Scene(*words(np.asarray(label)), seed=seed, look=look)
     return scene, random_layout(rng, scene, art_folder), label
 
 

@@ -1,4 +1,4 @@
-"""Measure an exported model folder: judge, autoencoder, edges, ranking of captions, loading time."""
+"""Measure an exported model folder: judge, autoencoder, edges, ranking of captions and of edits, loading time."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import av
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import ControlNetModel
+from scipy.stats import spearmanr
 from torch import nn
-from transformers import CLIPModel, CLIPTokenizer
 
 from training import autoencoder, controlnet, judge
 from training.captions import plain_caption
-from training.clip import MEAN, STD, features
-from training.dataset import SIZE, Renders, random_label, words
+from training.dataset import Renders, random_label, resize, words
 from training.sampling import Sampler
-from training.tokenizer import token_ids
+from videoedit.metrics import clip_text, embed_frames, embed_prompts, load_clip
+
+GUIDANCES = (3.0, 4.0, 5.0, 7.0)
 
 
 def held_out_labels(count: int, seed: int = 99) -> np.ndarray:
@@ -45,12 +45,21 @@ def sample_accuracy(
     guidance_scale: float,
     seed: int = 4,
 ) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
-    """(share of samples the judge finds right, its answers [N, 4], the samples uint8 [N, 64, 64, 3])."""
+    """(share of samples the judge finds right, its answers [N, 4], the samples uint8 [N, H, W, 3])."""
     prompts = [plain_caption(*words(label)) for label in labels]
     rng = np.random.default_rng(seed)
     images = sampler(prompts, steps=steps, guidance_scale=guidance_scale, rng=rng)
     found = judge.classify(model, images)
     return judge.accuracy(found, labels), found, images
+
+
+def choose_guidance(sampler: Sampler, model: nn.Module, *, steps: int, count: int = 100) -> tuple[float, dict]:
+    """(the scale with the best mean accuracy, the accuracies of all) on other held-out prompts and other noise."""
+    labels, table = held_out_labels(count, seed=77), {}
+    for scale in GUIDANCES:
+        table[scale], _, _ = sample_accuracy(sampler, model, labels, steps=steps, guidance_scale=scale, seed=7)
+        print(f"guidance {scale}: {table[scale]}", flush=True)
+    return max(table, key=lambda scale: sum(table[scale].values())), table
 
 
 def per_subject(found: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
@@ -63,8 +72,8 @@ def per_subject(found: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -
     return dict(sorted(hits.items(), key=lambda item: -item[1]))
 
 
-def clip_psnr(vae: nn.Module, path: Path, size: int = SIZE, frames: int = 24) -> float:
-    """PSNR in dB of a clip's centre square after encode and decode."""
+def clip_frames(path: Path, size: int, frames: int = 24) -> np.ndarray:
+    """The centre square of a clip's first frames, uint8 [F, size, size, 3]."""
     pictures = []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
@@ -74,8 +83,15 @@ def clip_psnr(vae: nn.Module, path: Path, size: int = SIZE, frames: int = 24) ->
             pictures.append(cv2.resize(image[y : y + side, x : x + side], (size, size), interpolation=cv2.INTER_AREA))
             if len(pictures) == frames:
                 break
-    images = np.stack(pictures)
-    return autoencoder.psnr(images, autoencoder.reconstruct(vae, images))
+    return np.stack(pictures)
+
+
+def autoencoder_figures(sampler: Sampler, renders: Renders, clips: list[Path], size: int) -> dict[str, float]:
+    """PSNR in dB after encode and decode, of fresh renders and of real clips at ``size`` pixels."""
+    sets = {"fresh renders": resize(renders.images[:300], size)} | {p.name: clip_frames(p, size) for p in clips}
+    return {
+        name: autoencoder.psnr(images, autoencoder.reconstruct(sampler.vae, images)) for name, images in sets.items()
+    }
 
 
 def edge_f1(images: np.ndarray, wanted: np.ndarray, slack: int = 1) -> float:
@@ -92,57 +108,82 @@ def edge_f1(images: np.ndarray, wanted: np.ndarray, slack: int = 1) -> float:
     return float(np.mean(scores))
 
 
-def control_figures(folder: Path, sampler: Sampler, renders: Renders, *, count: int = 50, steps: int = 20) -> dict:
+def control_figures(folder: Path, sampler: Sampler, renders: Renders, *, count: int, steps: int) -> dict[str, float]:
     """Edge F1 of samples with and without the ControlNet, for unstyled fresh renders and their own captions."""
     chosen = np.where(renders.labels[:, 3] == 0)[0][:count]
-    images = renders.images[chosen]
+    images = resize(renders.images[chosen], sampler.size)
     prompts = [plain_caption(*words(label)) for label in renders.labels[chosen]]
-    condition = controlnet.conditions(images)
-    wanted = condition[:, 0].numpy() > 0.5
     control = ControlNetModel.from_pretrained(folder / "controlnet-canny").eval()
-    with_control = controlnet.ControlledUNet(sampler.unet, control, torch.cat([condition, condition]))
-    scores = {}
-    for name, denoiser in (("without", None), ("with", with_control)):
-        rng = np.random.default_rng(8)
-        samples = [sampler(prompts[:50], steps=steps, guidance_scale=3.0, rng=rng, denoiser=denoiser)]
-        scores[name] = edge_f1(np.concatenate(samples), wanted[:50])
-    return scores
+    scores: dict[str, list[float]] = {"without": [], "with": []}
+    for first in range(0, len(prompts), 50):
+        part = slice(first, first + 50)
+        condition = controlnet.conditions(images[part])
+        steered = controlnet.ControlledUNet(sampler.unet, control, torch.cat([condition, condition]))
+        for name, denoiser in (("without", None), ("with", steered)):
+            rng = np.random.default_rng((8, first))
+            samples = sampler(prompts[part], steps=steps, guidance_scale=3.0, rng=rng, denoiser=denoiser)
+            scores[name].append(edge_f1(samples, condition[:, 0].numpy() > 0.5))
+    return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
-@torch.no_grad()
 def ranking(folder: Path, renders: Renders, count: int = 500, choices: int = 100) -> dict[str, float]:
     """How often a fresh render ranks its own caption first among ``choices`` different ones (chance 0.01).
 
     Also how often the right word wins when only one attribute of the caption changes.
     """
-    model = CLIPModel.from_pretrained(folder / "clip").float().eval()
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "clip")
-    labels, images = renders.labels[:count], renders.images[:count]
-    mean, std = (torch.tensor(v)[None, :, None, None] for v in (MEAN, STD))
-    pixels = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - mean) / std
-    image = F.normalize(features(model.get_image_features(pixel_values=pixels)), dim=-1)
-
-    def embed(captions: list[str]) -> torch.Tensor:
-        ids = torch.from_numpy(token_ids(tokenizer, captions)[:, :24])
-        return F.normalize(features(model.get_text_features(input_ids=ids)), dim=-1)
-
-    own = embed([plain_caption(*words(label)) for label in labels])
-    rng, result = np.random.default_rng(0), {}
+    clip = load_clip(folder / "clip")
+    labels = renders.labels[:count]
+    image = embed_frames(clip, renders.images[:count])
+    own = embed_prompts(clip, [plain_caption(*words(label)) for label in labels])
+    rng = np.random.default_rng(0)
     hits = []
     for i in range(count):
         others = [j for j in rng.permutation(count) if (labels[j] != labels[i]).any()][: choices - 1]
         hits.append(float((image[i] @ own[others].T).max() < image[i] @ own[i]))
-    result[f"own caption first of {choices}"] = float(np.mean(hits))
+    result = {f"own caption first of {choices}": float(np.mean(hits))}
     for column, name in enumerate(judge.NAMES):
         options = range(1 if name in ("colour", "style") else 0, judge.CLASSES[column])
-        rows = [i for i in range(count) if labels[i, column] in options]
         right = []
-        for i in rows:
+        for i in (i for i in range(count) if labels[i, column] in options):
             changed = [np.where(np.arange(4) == column, option, labels[i]) for option in options]
-            best = int((embed([plain_caption(*words(label)) for label in changed]) @ image[i]).argmax())
+            best = int((embed_prompts(clip, [plain_caption(*words(label)) for label in changed]) @ image[i]).argmax())
             right.append(options[best] == labels[i, column])
         result[f"right {name}"] = float(np.mean(right))
     return result
+
+
+def other_word(rng: np.random.Generator, label: np.ndarray, column: int) -> int:
+    """A word for one attribute that ``label`` [4] does not have there; never the absence of a colour or style."""
+    return int(rng.choice([w for w in range(column > 1, judge.CLASSES[column]) if w != label[column]]))
+
+
+def agreement(folder: Path, sampler: Sampler, model: nn.Module, renders: Renders, count: int = 100) -> dict[str, float]:
+    """Rank correlation of ``clip_text@mini`` with the judge's belief over edits of many strengths, good and bad.
+
+    An edit is a fresh render sampled anew from a noisy state of itself with another prompt, SDEdit's way.
+    """
+    clip = load_clip(folder / "clip")
+    rng = np.random.default_rng(66)
+    images = resize(renders.images[:count], sampler.size)
+    edited = renders.labels[:count].astype(np.int64)
+    for number, row in enumerate(edited):
+        row[number % 4] = other_word(rng, row, number % 4)
+    believed, scored = [], []
+    for group in np.array_split(np.arange(count), 10):
+        prompts = [plain_caption(*words(label)) for label in edited[group]]
+        latents = sampler.latents(
+            prompts,
+            steps=20,
+            guidance_scale=float(rng.uniform(1, 7)),
+            rng=rng,
+            denoiser=sampler.unet,
+            source=sampler.encode(images[group]),
+            strength=float(rng.uniform(0.3, 1)),
+        )
+        for picture, label, prompt in zip(sampler.decode(latents), edited[group], prompts, strict=True):
+            believed.append(judge.belief(model, picture[None], label))
+            scored.append(clip_text(picture[None], prompt, clip))
+    return {"edits": count, "rank correlation": float(spearmanr(believed, scored).statistic)}
 
 
 def loading_seconds(folder: Path) -> float:

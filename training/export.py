@@ -106,8 +106,8 @@ def export(folder: Path, target: Path) -> None:
 
 def image_processor() -> CLIPImageProcessor:
     return CLIPImageProcessor(
-        size={"shortest_edge": 64},
-        crop_size={"height": 64, "width": 64},
+        size={"shortest_edge": clip.IMAGE_SIZE},
+        crop_size={"height": clip.IMAGE_SIZE, "width": clip.IMAGE_SIZE},
         image_mean=clip.MEAN,
         image_std=clip.STD,
     )

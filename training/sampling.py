@@ -37,14 +37,22 @@ class Sampler:
         guidance_scale: float,
         rng: np.random.Generator,
         denoiser: nn.Module,
+        source: Tensor | None = None,
+        strength: float = 1.0,
     ) -> Tensor:
-        """DDIM with classifier-free guidance; ``denoiser`` takes the batch [uncond, cond]."""
+        """DDIM with classifier-free guidance; ``denoiser`` takes the batch [uncond, cond].
+
+        With the latents of a ``source`` only the last ``strength`` (a fraction) of the steps run, from its noisy state.
+        """
         config = self.unet.config
         size = (len(prompts), config.in_channels, config.sample_size, config.sample_size)
         latents = torch.from_numpy(rng.standard_normal(size, dtype=np.float32))
         text = self.embed([""] * len(prompts) + prompts)
         self.scheduler.set_timesteps(steps)
-        for t in self.scheduler.timesteps:
+        timesteps = self.scheduler.timesteps[steps - max(1, round(steps * strength)) :]
+        if source is not None:
+            latents = self.scheduler.add_noise(source, latents, timesteps[:1].expand(len(source)))
+        for t in timesteps:
             with torch.autocast("cpu", torch.bfloat16):
                 noise_pred = denoiser(torch.cat([latents, latents]), t, text).sample.float()
             uncond, cond = noise_pred.chunk(2)
@@ -52,13 +60,26 @@ class Sampler:
             latents = self.scheduler.step(noise_pred, t, latents).prev_sample
         return latents
 
+    @property
+    def size(self) -> int:
+        """Pixels of its pictures."""
+        return self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
+
     @torch.no_grad()
     def decode(self, latents: Tensor) -> np.ndarray:
-        """uint8 [B, 64, 64, 3]."""
+        """uint8 [B, H, W, 3]."""
         with torch.autocast("cpu", torch.bfloat16):
-            pixels = self.vae.decode(latents / self.vae.config.scaling_factor).sample
-        pixels = (pixels.float().clamp(-1, 1) + 1) * 127.5
+            parts = (latents / self.vae.config.scaling_factor).split(16)
+            pixels = torch.cat([self.vae.decode(part).sample.float() for part in parts])
+        pixels = (pixels.clamp(-1, 1) + 1) * 127.5
         return pixels.round().byte().permute(0, 2, 3, 1).numpy()
+
+    @torch.no_grad()
+    def encode(self, images: np.ndarray) -> Tensor:
+        """Scaled latents [B, C, h, w] of uint8 pictures [B, H, W, 3]."""
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+        means = [self.vae.encode(part).latent_dist.mean for part in pixels.split(16)]
+        return torch.cat(means) * self.vae.config.scaling_factor
 
     def __call__(
         self,
@@ -69,7 +90,7 @@ class Sampler:
         rng: np.random.Generator,
         denoiser: nn.Module | None = None,
     ) -> np.ndarray:
-        """Pictures uint8 [N, 64, 64, 3] of the prompts."""
+        """Pictures uint8 [N, H, W, 3] of the prompts."""
         model = denoiser or self.unet
         out = []
         for first in range(0, len(prompts), 50):

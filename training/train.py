@@ -18,7 +18,7 @@ from transformers import CLIPTokenizer
 from training import autoencoder, clip, clips, controlnet, evaluate, export, judge, latents, unet
 from training.card import model_card
 from training.checkpoint import progress
-from training.dataset import Renders, facing_as_drawn, prepare
+from training.dataset import Renders, prepare
 from training.sampling import Sampler, contact_sheet
 from training.tokenizer import caption_corpus, train_tokenizer
 from training.vocabulary import SUBJECT_LIST
@@ -33,9 +33,9 @@ class Plan:
 
     work: Path
     target: Path
-    real_clips: Path | None
+    real_clips: list[Path]
     workers: int
-    train_count: int = 50_000
+    train_count: int = 60_000
     judge_count: int = 16_000
     fresh_count: int = 2_000
     unet: float = 3600
@@ -68,7 +68,6 @@ def tokenizer(plan: Plan) -> CLIPTokenizer:
 
 def run_render(plan: Plan) -> None:
     latents.prepare(plan.work, plan.training_renders())
-    facing_as_drawn(plan.work / "renders", plan.art, "train", plan.train_count, False)
     plan.fresh_renders()
 
 
@@ -117,35 +116,28 @@ def run_evaluate(plan: Plan) -> None:
     print(json.dumps(figures, indent=1))
 
 
-def measure(plan: Plan, folder: Path, *, steps: int = 20, guidance_scale: float = 5.0) -> dict:
+def measure(plan: Plan, folder: Path, *, steps: int = 50, samples: int = 400, conditions: int = 200) -> dict:
     """Every figure of the model card."""
     sampler, model, fresh = Sampler(folder), judge.load(plan.work), plan.fresh_renders()
-    labels = evaluate.held_out_labels(400)
-    accuracy, _, images = evaluate.sample_accuracy(sampler, model, labels, steps=steps, guidance_scale=guidance_scale)
-    all_labels = evaluate.every_subject_labels()
-    _, found_all, _ = evaluate.sample_accuracy(sampler, model, all_labels, steps=steps, guidance_scale=guidance_scale)
-    sheet = contact_sheet(images[:96], 16)
-    cv2.imwrite(str(folder / "samples.webp"), sheet[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 92])
-    figures = {
-        "sampling": {"steps": steps, "guidance_scale": guidance_scale, "samples": len(labels)},
-        "judge on fresh renders": judge.accuracy(judge.classify(model, fresh.images), fresh.labels),
-        "held-out samples": accuracy,
-        "subjects": evaluate.per_subject(found_all, all_labels, SUBJECT_LIST),
-        "autoencoder dB": {"fresh renders": reconstruction(sampler, fresh)},
-        "edge F1": evaluate.control_figures(folder, sampler, fresh),
-        "clip": evaluate.ranking(folder, fresh),
-        "training": {part: progress(plan.work / f"{part}.pt") for part in TRAINED},
-        "megabytes": evaluate.megabytes(folder),
-        "loading seconds": evaluate.loading_seconds(folder),
-    }
-    for path in sorted(plan.real_clips.glob("*.mp4")) if plan.real_clips else ():
-        figures["autoencoder dB"][path.name] = evaluate.clip_psnr(sampler.vae, path)
+    figures: dict = {"judge on fresh renders": judge.accuracy(judge.classify(model, fresh.images), fresh.labels)}
+    figures["autoencoder dB"] = evaluate.autoencoder_figures(sampler, fresh, plan.real_clips, sampler.size)
+    figures["clip"] = evaluate.ranking(folder, fresh)
+    guidance, figures["guidance"] = evaluate.choose_guidance(sampler, model, steps=steps)
+    figures["sampling"] = {"steps": steps, "guidance_scale": guidance, "samples": samples}
+    labels = evaluate.held_out_labels(samples)
+    given = {"steps": steps, "guidance_scale": guidance}
+    figures["held-out samples"], _, images = evaluate.sample_accuracy(sampler, model, labels, **given)
+    sheet = contact_sheet(images[:96], 12)
+    cv2.imwrite(str(folder / "samples.webp"), sheet[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 88])
+    labels = evaluate.every_subject_labels()
+    _, found, _ = evaluate.sample_accuracy(sampler, model, labels, **given)
+    figures["subjects"] = evaluate.per_subject(found, labels, SUBJECT_LIST)
+    figures["edge F1"] = evaluate.control_figures(folder, sampler, fresh, count=conditions, steps=20)
+    figures["clip_text and judge"] = evaluate.agreement(folder, sampler, model, fresh)
+    figures["training"] = {part: progress(plan.work / f"{part}.pt") for part in TRAINED}
+    figures["megabytes"] = evaluate.megabytes(folder)
+    figures["loading seconds"] = evaluate.loading_seconds(folder)
     return figures
-
-
-def reconstruction(sampler: Sampler, renders: Renders, count: int = 300) -> float:
-    images = renders.images[:count]
-    return autoencoder.psnr(images, autoencoder.reconstruct(sampler.vae, images))
 
 
 def parse() -> argparse.Namespace:
@@ -154,9 +146,11 @@ def parse() -> argparse.Namespace:
     default = os.environ.get("MINI_TRAIN_WORK")
     parser.add_argument("--work", type=Path, default=default, help="folder for renders and checkpoints")
     parser.add_argument("--target", type=Path, default=Path("videoedit/assets"), help="where the results go")
-    parser.add_argument("--real-clips", type=Path, help="folder of mp4 files the autoencoder is measured on")
+    parser.add_argument("--real-clips", type=Path, nargs="*", default=[], help="videos to measure the autoencoder on")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes for renders and UNet")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every training time")
+    help_seconds = "training time of one part, e.g. unet=9000; may be repeated"
+    parser.add_argument("--seconds", action="append", default=[], metavar="PART=SECONDS", help=help_seconds)
     arguments = parser.parse_args()
     if arguments.work is None:
         parser.error("give --work FOLDER or set MINI_TRAIN_WORK")
@@ -170,9 +164,10 @@ def main() -> None:
     """Run the chosen stages in their order."""
     given = parse()
     times = {name: getattr(Plan, name) * given.scale for name in TRAINED}
+    times |= {part: float(seconds) for part, seconds in (entry.split("=") for entry in given.seconds)}
     plan = Plan(given.work, given.target, given.real_clips, given.workers, **times)
     plan.work.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+    torch.set_num_threads(max(1, given.workers // 2))
     for stage in STAGES:
         if not given.stages or stage in given.stages:
             print(f"== {stage}", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +17,20 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from training import clip, latents
-from training.checkpoint import Checkpoint
+from training.checkpoint import Checkpoint, wait_while_paused
 from training.dataset import open_renders
 from training.tokenizer import token_ids
 
 SUBJECT_WEIGHT = 3.0  # loss inside the subject, relative to outside
 EMPTY = 0.1  # share of empty captions, for classifier-free guidance
 MIN_SNR = 5.0
-BOTH_WAYS = 0.65  # share of the time after which mirrored subjects are left out
+PEAK = {"new": 1e-3, "known": 7e-4}  # learning rate of a UNet from nothing and of one that knows a smaller size
 SYNC = 12  # steps between two averagings of the workers' weights
+PATIENCE = timedelta(hours=24)  # of a worker that waits for the others
 
 
 def build() -> UNet2DConditionModel:
-    """8.5 M parameters: 16x16 convolutions, text and self-attention at 8x8 and 4x4."""
+    """10.9 M parameters: 16x16 convolutions, text and self-attention at 8x8 and 4x4."""
     unet = UNet2DConditionModel(
         sample_size=latents.GRID,
         in_channels=latents.CHANNELS,
@@ -42,6 +44,33 @@ def build() -> UNet2DConditionModel:
     )
     unet.set_attn_processor(AttnProcessor())  # faster than the fused kernel at these sizes on a CPU
     return unet.to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def widen(layer: nn.Conv2d, known: nn.Conv2d) -> None:
+    """Copy a convolution into one with more inputs or outputs.
+
+    New outputs begin at zero. New inputs begin at random: with both at zero neither would find a gradient.
+    """
+    rows, cols = known.weight.shape[:2]
+    layer.weight.normal_(0, known.weight.std().item())
+    layer.weight[rows:] = 0
+    layer.weight[:rows, :cols] = known.weight
+    layer.bias.zero_()
+    layer.bias[: len(known.bias)] = known.bias
+
+
+def start_from(folder: Path, unet: nn.Module) -> None:
+    """Begin with the UNet (or ControlNet) of an earlier model: its latent channels must be the first of these."""
+    known = type(unet).from_pretrained(folder).float()
+    for name in ("conv_in", "conv_out"):
+        if hasattr(unet, name):
+            widen(getattr(unet, name), getattr(known, name))
+    ends = ("conv_in.", "conv_out.", "controlnet_cond_embedding.")
+    inner = {name: value for name, value in known.state_dict().items() if not name.startswith(ends)}
+    missing, unexpected = unet.load_state_dict(inner, strict=False)
+    if unexpected or any(not name.startswith(ends) for name in missing):
+        raise ValueError(f"{folder} has another shape: unknown {unexpected}, missing {missing}")
 
 
 def scheduler() -> DDIMScheduler:
@@ -82,7 +111,7 @@ def update_average(average: nn.Module, module: nn.Module, step: int) -> None:
         kept.lerp_(new, 1 - keep)
 
 
-def learning_rate(share: float, samples: int, peak: float = 1e-3, floor: float = 2e-5) -> float:
+def learning_rate(share: float, samples: int, peak: float, floor: float = 2e-5) -> float:
     """Cosine over the share of the time budget spent, after a short warm-up by samples."""
     fade = 0.5 * (1 + np.cos(np.pi * min(share, 1)))
     return float(min(1, 0.02 + samples / 8000) * (floor + (peak - floor) * fade))
@@ -96,16 +125,11 @@ class Batches:
         _, self.latents, self.masks = latents.prepare(folder, self.renders)
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.text = clip.load_text(self.tokenizer, folder)
-        self.rng, self.pool = rng, np.arange(count)
-        self.as_drawn = np.load(folder / "renders" / f"train-{count}-as-drawn.npy")
-
-    def keep_as_drawn(self) -> None:
-        """From now on leave out mirrored subjects: one pose each comes out clearer than a blend of two."""
-        self.pool = self.as_drawn
+        self.rng, self.count = rng, count
 
     @torch.no_grad()
     def draw(self, size: int) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
-        index = np.sort(self.rng.choice(self.pool, size))
+        index = np.sort(self.rng.integers(0, self.count, size))
         captions = ["" if self.rng.random() < EMPTY else self.renders.caption(self.rng, int(i)) for i in index]
         with torch.autocast("cpu", torch.bfloat16):
             text = self.text(input_ids=torch.from_numpy(token_ids(self.tokenizer, captions))).last_hidden_state
@@ -115,11 +139,11 @@ class Batches:
 
 
 def join_workers(rank: int, workers: int, folder: Path) -> None:
-    """Meet the other workers started by the same process; alone, use all cores instead."""
-    torch.set_num_threads(1 if workers > 1 else os.cpu_count() or 1)
+    """Meet the other workers started by the same process."""
+    torch.set_num_threads(1)
     if workers > 1:
         store = dist.FileStore(str(folder / f"workers-{os.getppid()}.store"), workers)
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=workers)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=workers, timeout=PATIENCE)
 
 
 def leave_workers(workers: int) -> None:
@@ -168,9 +192,12 @@ def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batc
     average = copy.deepcopy(unet).requires_grad_(False)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-3, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
     state = Checkpoint(folder / "unet.pt", unet, optimizer, average)
-    if not state.load() and workers > 1:
-        for parameter in unet.parameters():
-            dist.broadcast(parameter.data, 0)
+    start = folder / "start" / "unet"
+    peak = PEAK["known" if start.exists() else "new"]
+    if not state.load():
+        if start.exists():
+            start_from(start, unet)
+        synchronise(unet, 0.0, workers)
         average.load_state_dict(unet.state_dict())
     rng = np.random.default_rng((state.samples, rank))
     batches = Batches(folder, count, rng)
@@ -179,11 +206,10 @@ def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batc
     losses: list[float] = []
     saved = clock = time.monotonic()
     while state.seconds < seconds:
-        if state.seconds > BOTH_WAYS * seconds:
-            batches.keep_as_drawn()
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(state.seconds / seconds, state.samples)
+            group["lr"] = learning_rate(state.seconds / seconds, state.samples, peak)
         for _ in range(SYNC):
+            clock += wait_while_paused(folder)
             loss = noise_loss(unet, batches.draw(batch), tables, rng)
             loss.backward()
             nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
@@ -196,7 +222,7 @@ def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batc
         update_average(average, unet, state.samples // (batch * workers * SYNC))
         if rank == 0 and state.due(30):
             print(f"unet {state.seconds:.0f}s {state.samples} loss {np.mean(losses[-200:]):.4f}", flush=True)
-        if rank == 0 and clock - saved > 150:
+        if rank == 0 and clock - saved > 180:
             state.save()
             saved = time.monotonic()
     if rank == 0:

@@ -24,6 +24,7 @@ SUBJECTS: dict[str, str] = {  # word -> code point of its picture in the Fluent 
     "umbrella": "2602-fe0f",
     "mushroom": "1f344",
 }
+NOTO_NAMES = {"car": "automobile"}  # where the second look has another name
 FLYING = frozenset({"butterfly", "airplane", "rocket"})  # float above the ground, cast no contact shadow
 
 BACKGROUNDS: dict[str, tuple[str, ...]] = {  # word -> phrases that mean it
