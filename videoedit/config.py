@@ -6,10 +6,19 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, ValidationInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from videoedit.errors import ConfigError
 
@@ -54,14 +63,22 @@ ONLY_HOW: Any = {"decides_result": False}
 """``json_schema_extra`` of a setting that changes how the work is done, and no byte of what comes out."""
 
 
-def deciding(config: Section) -> dict[str, Any]:
-    """The settings that decide the result, as plain values: all but those marked `ONLY_HOW`."""
+ADDS: Any = {"adds_results": True}
+"""``json_schema_extra`` of a setting that asks for more results and changes none of the others: a run's folder takes
+further values of it, and reuses all that does not depend on them."""
+
+
+def deciding(config: Section, *, added: bool = True) -> dict[str, Any]:
+    """The settings that decide the result, as plain values: all but those marked `ONLY_HOW`.
+
+    Without `added`, those marked `ADDS` are left out too.
+    """
     values = config.model_dump(mode="json")
     for name, field in type(config).model_fields.items():
         inner = getattr(config, name)
         if isinstance(inner, Section):
-            values[name] = deciding(inner)
-        elif field.json_schema_extra == ONLY_HOW:
+            values[name] = deciding(inner, added=added)
+        elif field.json_schema_extra == ONLY_HOW or (field.json_schema_extra == ADDS and not added):
             del values[name]
     return values
 
@@ -102,6 +119,31 @@ class RunConfig(ClipConfig):
     """Precision of the frozen model; empty: float32 on a CPU, float16 on a GPU."""
     allow_pickle: bool = False
     """Read pickled weights too, through torch's restricted unpickler."""
+
+
+class PromptsConfig(RunConfig):
+    """What the config of a method has that learns one clip and then makes several edits of it."""
+
+    source_prompt: str = ""
+    """Describes the clip; the network is tuned on it."""
+    prompts: Strings = Field(default=(), json_schema_extra=ADDS)
+    """Describe the edits, one video each."""
+    negative_prompt: str = ""
+    """What guidance moves away from."""
+    truth: Annotated[tuple[FilePath, ...], BeforeValidator(as_tuple)] = Field(default=(), json_schema_extra=ADDS)
+    """For rendered clips: what each edit should look like, one video for each prompt."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.truth and len(self.truth) != len(self.prompts):
+            raise ValueError(f"truth names {len(self.truth)} videos for {len(self.prompts)} prompts; give one each")
+        if twice := [prompt for prompt in self.prompts if self.prompts.count(prompt) > 1]:
+            raise ValueError(f"the prompt {twice[0]!r} is given twice; give each edit once")
+        return self
+
+    def truth_of(self, prompt: str) -> Path | None:
+        """The video of what the edit by `prompt` should look like, if one is known."""
+        return self.truth[self.prompts.index(prompt)] if self.truth else None
 
 
 AnyConfig = TypeVar("AnyConfig", bound=Section)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -27,6 +27,20 @@ def read_image(path: Path) -> np.ndarray:
     if image is None:
         raise InputError(f"{path} is not a picture that can be read; give a png, jpg or webp")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def contact_rows(*rows: Sequence[np.ndarray], least: int = 160) -> np.ndarray:
+    """Rows of pictures, uint8 [H, W, 3] each and of one size, on one sheet; empty rows are left out.
+
+    Pictures lower than `least` pixels are enlarged by a whole number, each pixel to a square.
+    """
+    return np.concatenate([_row(images, least) for images in rows if len(images)])
+
+
+def _row(images: Sequence[np.ndarray], least: int) -> np.ndarray:
+    times = max(1, -(-least // images[0].shape[0]))
+    shown = [image.repeat(times, 0).repeat(times, 1) for image in images]
+    return np.concatenate([np.pad(image, ((0, 4), (0, 4), (0, 0)), constant_values=255) for image in shown], axis=1)
 
 
 class Pictures(Mapping[int, np.ndarray]):

@@ -110,8 +110,11 @@ def _load(spec: MethodSpec, config: ClipConfig) -> Models | None:
 
 
 def _identity(method: str, config: ClipConfig, clip: Path) -> dict[str, Any]:
-    """All that decides the results: a folder made from other values holds another run."""
-    settings = {name: value for name, value in deciding(config).items() if name != "clip"}
+    """All that decides the results: a folder made from other values holds another run.
+
+    Settings that only add results are left out, so that a folder takes further prompts.
+    """
+    settings = {name: value for name, value in deciding(config, added=False).items() if name != "clip"}
     return {"method": method, "config": settings, "input": file_sha256(clip)}
 
 

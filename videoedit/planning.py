@@ -7,10 +7,13 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from videoedit.config import ClipConfig
 from videoedit.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from videoedit.types import Models, Video
 
 DEFAULT_FRAMES = 24  # the paper's and the official code's clip length
 EFFICIENCY = 0.4  # share of the matrix throughput that a U-Net reaches; from benchmarks/
@@ -88,6 +91,17 @@ def working_size(
     scale = math.sqrt(native * native / (source[0] * source[1]))
     width, height = (max(4 * step // 2, round(side * scale / step) * step) for side in source)
     return width, height
+
+
+def size_for(models: Models, video: Video, asked: tuple[int, int] | None) -> tuple[int, int]:
+    """(width, height) at which these models see this clip; see `working_size`."""
+    from videoedit.latents import spatial_factor
+
+    factor = spatial_factor(models.vae)
+    config: Any = models.unet.config  # type: ignore[attr-defined]
+    side = config.sample_size or 64
+    side = side if isinstance(side, int) else max(side)
+    return working_size((video.width, video.height), asked, factor=factor, native=side * factor)
 
 
 def local_folder(model: str) -> Path | None:

@@ -1,7 +1,8 @@
 """The run folder: what was asked, what was done, what came out; resumable after being killed at any moment.
 
 A stage is done when its artefacts exist and `run.json` says so under the stage's key, a hash of all that
-the stage depends on. Every file is written beside its place, flushed to disk and renamed.
+the stage depends on. Every file is written beside its place, flushed to disk and renamed. A folder may serve several
+calls that ask for different results of one run: `stages` are those of the latest call, `earlier` the others.
 """
 
 from __future__ import annotations
@@ -99,6 +100,17 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def file_stem(text: str) -> str:
+    """A file name for a text such as a prompt: ``A red car!`` -> ``a-red-car-5d41c2``; other texts, other names.
+
+    Lower-case words that stand in the name as they are need no hash: ``a red car`` -> ``a-red-car``.
+    """
+    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:48].strip("-")
+    if words and words.replace("-", " ") == text:
+        return words
+    return "-".join([*filter(None, [words]), hashlib.sha256(text.encode()).hexdigest()[:6]])
+
+
 def digest(value: Any) -> str:
     """A short stable hash of plain values (dicts, lists, strings, numbers)."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -120,9 +132,15 @@ class Run:
         if text not in self.record["notes"]:
             self.record["notes"].append(text)
 
+    @property
+    def results(self) -> dict[str, Any]:
+        """What stages found out, by stage: kept for calls that reuse them. Set it inside the stage."""
+        found: dict[str, Any] = self.record["results"]
+        return found
+
     def is_done(self, stage: str, key: str, files: list[Path]) -> bool:
-        """Whether an earlier run finished this stage from the same inputs and its files are there."""
-        known = self.record["stages"].get(stage)
+        """Whether this stage was finished from the same inputs and its files are there."""
+        known = self.record["stages"].get(stage) or self.record["earlier"].get(stage)
         return bool(known and known["key"] == key and all(file.is_file() for file in files))
 
     @contextlib.contextmanager
@@ -131,17 +149,19 @@ class Run:
 
         On success the stage is recorded as done. The caller writes `files` atomically inside.
         """
+        stages, earlier = self.record["stages"], self.record["earlier"]
         if self.is_done(name, key, files):
-            self.record["stages"][name]["reused"] = True
+            stages[name] = (earlier.pop(name, None) or stages[name]) | {"reused": True}
             yield False
             return
         _reset_peak()
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = time.perf_counter(), _cpu_seconds()
         yield True
-        self.record["stages"][name] = {
+        earlier.pop(name, None)
+        stages[name] = {
             "key": key,
             "seconds": round(time.perf_counter() - wall, 3),
-            "cpu_seconds": round(time.process_time() - cpu, 3),
+            "cpu_seconds": round(_cpu_seconds() - cpu, 3),
             "peak_memory_mb": round(_peak_mb()),
             "reused": False,
             "files": [str(file.relative_to(self.folder)) for file in files],
@@ -187,12 +207,12 @@ def open_run(folder: Path, *, identity: dict[str, Any], record: dict[str, Any], 
     old = refuse_foreign(folder, identity, fresh=fresh)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _lock_folder(folder)
+        lock = lock_folder(folder)
     except OSError as error:
         raise explain_os_error(error, folder) from error
     try:
         if old and fresh:
-            for name in [n for stage in old.get("stages", {}).values() for n in stage["files"]]:
+            for name in [name for stage in _known_stages(old).values() for name in stage["files"]]:
                 (folder / name).unlink(missing_ok=True)
             for state in folder.glob("*.state.safetensors"):
                 state.unlink()
@@ -201,9 +221,11 @@ def open_run(folder: Path, *, identity: dict[str, Any], record: dict[str, Any], 
             old = None
         for part in folder.rglob(".*.part*"):  # left by a killed run
             part.unlink()
-        run = Run(folder, {**record, "identity": identity, "stages": {}, "notes": [], "status": "running"})
+        empty: dict[str, Any] = {"stages": {}, "earlier": {}, "results": {}, "notes": []}
+        run = Run(folder, {**record, "identity": identity, **empty, "status": "running"})
         if old:
-            run.record |= {kept: old[kept] for kept in ("stages", "notes", "metrics", "plots") if kept in old}
+            run.record |= {kept: old[kept] for kept in ("results", "notes", "metrics", "plots") if kept in old}
+            run.record["earlier"] = _known_stages(old)
         run.save()
         yield run
     finally:
@@ -249,7 +271,8 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
         raise OutputError(f"{path} is damaged ({error}); remove the folder or choose another with -o") from error
 
 
-def _lock_folder(folder: Path) -> IO[str]:
+def lock_folder(folder: Path) -> IO[str]:
+    """Hold a folder until the file that is returned is closed; OutputError if another process holds it."""
     handle = (folder / ".lock").open("w")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -265,6 +288,17 @@ def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
         keys = sorted(set(old) | set(new))
         return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{prefix}{k}.")]
     return [] if json.dumps(old, default=str) == json.dumps(new, default=str) else [prefix.rstrip(".")]
+
+
+def _known_stages(record: dict[str, Any]) -> dict[str, Any]:
+    """What a run's record says of stages, whichever call went through them."""
+    return {**record.get("earlier", {}), **record.get("stages", {})}
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of the child processes that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def _reset_peak() -> None:

@@ -321,6 +321,12 @@ def write_video(
             raise OutputError(f"{path}: cannot be encoded ({error.strerror})") from error
 
 
+def write_clip(path: Path, frames: Iterable[np.ndarray], video: Video, size: tuple[int, int]) -> None:
+    """Write frames, uint8 [H, W, 3] each, at `size` (width, height) with the rate and sound of `video`."""
+    resized = (stretch_frames(frame, size) for frame in frames)
+    write_video(path, resized, video.fps, audio_from=video if video.has_audio else None)
+
+
 def _as_rate(fps: Rate) -> Fraction:
     try:
         rate = Fraction(fps).limit_denominator(1001) if isinstance(fps, float) else Fraction(fps)

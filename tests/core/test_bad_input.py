@@ -117,10 +117,11 @@ def test_a_folder_that_holds_another_run(model, clip, tmp_path: Path, capsys):
     out = tmp_path / "out"
     assert edit(clip, "--prompt", "x", "--model", model, "-o", out, capsys=capsys)[0] == 0
     before = {path: path.read_bytes() for path in out.iterdir()}
-    code, err = edit(clip, "--prompt", "y", "--model", model, "-o", out, capsys=capsys)
-    assert code == 2 and "holds another run" in err and "config.prompts" in err
+    other = ("--prompt", "x", "--guidance", "3", "--model", model, "-o", out)
+    code, err = edit(clip, *other, capsys=capsys)
+    assert code == 2 and "holds another run" in err and "config.sample.guidance_scale" in err
     assert {path: path.read_bytes() for path in out.iterdir()} == before
-    assert edit(clip, "--prompt", "y", "--model", model, "-o", out, "--fresh", capsys=capsys)[0] == 0
+    assert edit(clip, *other, "--fresh", capsys=capsys)[0] == 0
 
 
 def test_a_long_prompt_warns_with_the_words_that_are_cut(model, clip, tmp_path: Path, capsys, caplog):

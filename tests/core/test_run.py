@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from videoedit.errors import OutputError
-from videoedit.run import atomic_path, open_run, write_text
+from videoedit.run import atomic_path, file_stem, open_run, write_text
 
 
 def opened(folder: Path, *, fresh: bool = False, **identity):
@@ -35,6 +35,49 @@ def test_stages_are_reused_only_for_the_same_key(tmp_path: Path):
         assert do_stage(run, "a", "2")
         run.path("a.txt").unlink()
         assert do_stage(run, "a", "2")
+
+
+def test_stages_of_other_calls_are_kept_apart_and_taken_up_again(tmp_path: Path):
+    with opened(tmp_path / "r") as run:
+        with run.stage("a", "1", []):
+            run.results["a"] = {"psnr": 30.5}
+        do_stage(run, "b", "1")
+    with opened(tmp_path / "r") as run:
+        do_stage(run, "c", "1")
+        assert list(run.record["stages"]) == ["c"]
+    with opened(tmp_path / "r") as run:
+        assert not do_stage(run, "b", "1")
+        with run.stage("a", "1", []) as needed:
+            assert not needed and run.results["a"] == {"psnr": 30.5}
+        assert {name: stage["reused"] for name, stage in run.record["stages"].items()} == {"b": True, "a": True}
+        assert list(run.record["earlier"]) == ["c"]
+    with opened(tmp_path / "r", fresh=True):
+        assert not list((tmp_path / "r").glob("*.txt"))
+
+
+def test_a_stage_counts_the_time_of_its_children(tmp_path: Path):
+    burn = "import time\nwhile time.process_time() < 0.4: pass"
+    with opened(tmp_path / "r") as run:
+        with run.stage("a", "1", []):
+            subprocess.run([sys.executable, "-c", burn], check=True)
+        assert run.record["stages"]["a"]["cpu_seconds"] >= 0.4
+
+
+@pytest.mark.parametrize(
+    ("text", "stem"),
+    [
+        ("a red car", "a-red-car"),
+        ("a red, car", "a-red-car-"),
+        ("A red car", "a-red-car-"),
+        ("a-red car", "a-red-car-"),
+        ("雪", ""),
+        ("", ""),
+        ("a" * 300, "a" * 48 + "-"),
+    ],
+)
+def test_texts_make_file_names_of_their_own(text: str, stem: str):
+    assert file_stem(text).startswith(stem) and len(file_stem(text)) <= 55
+    assert file_stem(text) == stem or len(file_stem(text)) == len(stem) + 6
 
 
 def test_a_failed_stage_is_not_done(tmp_path: Path):
