@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videoedit.plugins import Flag, MethodSpec
+from videoedit.plugins import Flag, MethodSpec, StageSpec
 
 if TYPE_CHECKING:
     from rerender.propagation import propagate
@@ -42,6 +42,20 @@ METHOD = MethodSpec(
         Flag("--until", ("until",), "Stop after this: keyframes, or video."),
         *_PROPAGATION,
     ),
+    stages={
+        "choose_keyframes": StageSpec(
+            summary="find scene cuts and choose the frames that an edit should start from",
+            config="rerender.config:KeyframesConfig",
+            run="rerender.stage:choose_keyframes",
+            plan="rerender.plan:choosing_stages",
+        ),
+        "propagate": StageSpec(
+            summary="carry edited key frames to every frame of a clip and write the video",
+            config="rerender.config:PropagateConfig",
+            run="rerender.stage:propagate",
+            plan="rerender.plan:propagation_stages",
+        ),
+    },
 )
 
 PROPAGATE = MethodSpec(

@@ -15,16 +15,15 @@ import numpy as np
 from rerender.config import PropagateRunConfig
 from rerender.keyfiles import find_keyframes
 from rerender.keyframes import scene_cuts
-from rerender.pictures import key_sheet
-from rerender.plan import propagation_stage
+from rerender.plan import propagation_stages
 from rerender.propagation import intervals
-from rerender.stage import Propagation, watch, write_clip
-from videoedit.images import Pictures, write_image
+from rerender.stage import Propagation, watch
+from videoedit.images import Pictures, contact_rows, write_image
 from videoedit.metrics import psnr, ssim
 from videoedit.planning import Plan, choose_frames
 from videoedit.run import Run, digest, file_sha256, write_text
 from videoedit.types import EditResult, Video
-from videoedit.video import iter_frames, stretch_frames
+from videoedit.video import iter_frames, stretch_frames, write_clip
 
 if TYPE_CHECKING:
     from videoedit.video import VideoInfo
@@ -48,7 +47,7 @@ def plan(config: PropagateRunConfig, info: VideoInfo, *, estimate: bool = False)
         f"{float(info.fps / config.video.stride):g} fps{', with sound' if info.has_audio else ''}",
         size=size,
         output_size=source if config.video.output_size == "source" else size,
-        stages=(propagation_stage(config.propagate, count, len(keys), size),),
+        stages=propagation_stages(config.propagate, count, len(keys), size),
         weights_mb=0.0,
     )
 
@@ -112,9 +111,8 @@ class _Job:
         """A hash of all that the result depends on."""
         c = self.config
         pictures = {index: file_sha256(path) for index, path in self.keyframes.paths.items()}
-        settings = c.propagate.model_dump(mode="json", exclude={"workers"})
-        return digest([self.source_key, self.cuts, pictures, settings, c.seed, self.propagation.estimator.name,
-                       file_sha256(c.truth) if c.truth else None])  # fmt: skip
+        truth = file_sha256(c.truth) if c.truth else None
+        return digest([self.source_key, self.cuts, pictures, self.propagation.identity, truth])
 
     @cached_property
     def cuts(self) -> list[int]:
@@ -140,7 +138,7 @@ class _Job:
 
     def make(self) -> None:
         """The video, and figures of its frames."""
-        self.propagation.make(self.run.path(RESULT), self.result_key, *self.closeness())
+        self.run.record["plots"] |= self.propagation.make(self.run.path(RESULT), self.result_key, *self.closeness())
         self.run.record["metrics"][self.config.label] = self.means()
 
     def compare(self) -> None:
@@ -175,7 +173,7 @@ class _Job:
         indices = list(self.keyframes)[:: max(1, -(-len(self.keyframes) // SHOWN))]
         picked = self.video.frames.pick(indices)  # type: ignore[attr-defined]
         sources = [stretch_frames(frame, self.size) for _, frame in picked]
-        sheet = key_sheet(sources, [], [self.keyframes[index] for index in indices])
+        sheet = contact_rows(sources, [self.keyframes[index] for index in indices])
         write_image(self.run.path("keys.png"), sheet)
         caption = f"Key frames {', '.join(map(str, indices))}: of the clip, and as they were given."
         self.run.record["pictures"] = [{"title": "Key frames", "file": "keys.png", "caption": caption}]

@@ -69,8 +69,10 @@ class TranslateConfig(Section):
 class KeyframesConfig(Section):
     """Which frames are translated. The first and the last of every shot always are."""
 
-    interval: int = Field(default=10, ge=1)
-    """Frames from one key frame to the next; with `adaptive` at most."""
+    interval: int | None = Field(default=10, ge=1)
+    """Frames from one key frame to the next, with `adaptive` at most; null: the fewest that give `most` key frames."""
+    most: int = Field(default=24, ge=2)
+    """Key frames that there may be where `interval` is null."""
     adaptive: bool = False
     """More key frames where more happens: intervals of half of `interval` up to it."""
     indices: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)] | None = None

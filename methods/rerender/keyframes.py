@@ -7,7 +7,7 @@ anchor, and no frame is ever propagated over a cut. Cuts are given as the first 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -38,6 +38,19 @@ def uniform(num_frames: int, interval: int, cuts: Sequence[int] = ()) -> tuple[i
     return _union(({*range(start, stop, interval), stop - 1} for start, stop in shots(num_frames, cuts)))
 
 
+def at_most(most: int, num_frames: int, choose: Callable[[int], tuple[int, ...]]) -> tuple[int, ...]:
+    """The key frames that `choose` gives for the smallest interval that needs no more than `most` of them.
+
+    Where there are so many shots that none does, those for the largest.
+    """
+    keys: tuple[int, ...] = ()
+    for interval in range(max(1, -(-(num_frames - 1) // (most - 1))), max(num_frames, 2)):
+        keys = choose(interval)
+        if len(keys) <= most:
+            break
+    return keys
+
+
 def explicit(num_frames: int, indices: Sequence[int], cuts: Sequence[int] = ()) -> tuple[int, ...]:
     """The frames that somebody named, and the first and last frame of every shot."""
     if outside := [index for index in indices if not 0 <= index < num_frames]:
@@ -45,8 +58,13 @@ def explicit(num_frames: int, indices: Sequence[int], cuts: Sequence[int] = ()) 
     return _union([set(indices), *({start, stop - 1} for start, stop in shots(num_frames, cuts))])
 
 
+def changes(frames: Iterable[np.ndarray]) -> np.ndarray:
+    """How much each frame differs from the one before, [F]; `frames` are uint8 [H, W, 3] each, once through."""
+    return np.array([0.0, *(jump for jump, _ in _differences(frames))])
+
+
 def adaptive(
-    frames: Iterable[np.ndarray],  # uint8 [H, W, 3] each, once through
+    changes: np.ndarray,  # [F], see `changes`
     smallest: int,
     largest: int,
     cuts: Sequence[int] = (),
@@ -64,7 +82,6 @@ def adaptive(
             f"key frame intervals of {smallest} to {largest} frames cannot always be made: {largest + 1} frames "
             f"have no such parts; give a longest of at least {2 * smallest - 1}"
         )
-    changes = np.array([0.0, *(jump for jump, _ in _differences(frames))])
     return _union(_split(changes, start, stop - 1, smallest, largest) for start, stop in shots(len(changes), cuts))
 
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rerender import keyframes as choosing
 from rerender.conditions import Controls, ControlSpec, load_controls
 from rerender.config import RerenderConfig
-from rerender.pictures import flow_sheet, key_sheet
-from rerender.stage import Propagation, write_clip
+from rerender.pictures import flow_sheet
+from rerender.stage import Chosen, choose_keyframes, propagate
 from rerender.translate import Translator
-from videoedit import latents as codec
 from videoedit.flow_models import FlowCache, FlowEstimator, flow_pair, load_flow
-from videoedit.images import Pictures, write_image
+from videoedit.images import Pictures, contact_rows, write_image
 from videoedit.metrics import measure_edit
-from videoedit.planning import working_size
-from videoedit.run import Run, digest, file_sha256, write_text
+from videoedit.planning import size_for
+from videoedit.run import Run, digest, file_sha256
 from videoedit.types import EditResult, Models, Video
-from videoedit.video import read_video, stretch_frames
+from videoedit.video import read_video, stretch_frames, write_clip
 
 MEASURED = 120  # frames, from the first on, of which the figures of the whole video are taken
 EDIT, SOURCE, TRUTH = "edit.mp4", "source.mp4", "truth.mp4"
@@ -40,7 +37,6 @@ def edit(config: RerenderConfig, models: Models, video: Video, run: Run) -> Edit
     if video.num_frames == 1:
         run.note("The clip has one frame: it is translated as a still.")
     job.write_source()
-    job.choose()
     job.translate()
     if config.until == "video":
         job.propagate()
@@ -64,19 +60,7 @@ class _Job:
     @cached_property
     def size(self) -> tuple[int, int]:
         """(width, height) that the model works at, and at which frames are propagated."""
-        factor = codec.spatial_factor(self.models.vae)
-        config: Any = self.models.unet.config  # type: ignore[attr-defined]
-        side = config.sample_size or 64
-        side = side if isinstance(side, int) else max(side)
-        source = (self.video.width, self.video.height)
-        return working_size(source, self.config.video.size, factor=factor, native=side * factor)
-
-    @cached_property
-    def propagation(self) -> Propagation:
-        c = self.config
-        return Propagation(
-            self.run, self.video, self.size, self.output_size, self.edited, self.chosen["cuts"], c.propagate, c.seed
-        )
+        return size_for(self.models, self.video, self.config.video.size)
 
     @cached_property
     def output_size(self) -> tuple[int, int]:
@@ -113,26 +97,24 @@ class _Job:
                           prompt=c.full_prompt, negative_prompt=c.negative_prompt, seed=c.seed)  # fmt: skip
 
     @cached_property
-    def keys(self) -> dict[str, str]:
-        """A hash for each stage of all that its files depend on."""
-        c = self.config
-        source = digest([self.run.record["identity"]["input"], c.video.model_dump(mode="json"), self.size])
-        chosen = digest([source, c.keyframes.model_dump(mode="json")])
-        translated = digest([chosen, self.translator.identity, self.estimator.name, self.models.device.type])
-        settings = c.propagate.model_dump(mode="json", exclude={"workers"})
-        return {"source": source, "choose": chosen, "translate": translated,
-                "propagate": digest([translated, settings, c.seed])}  # fmt: skip
+    def source_key(self) -> str:
+        """A hash of all that decides the clip's frames and the size of what is written."""
+        return digest([self.run.record["identity"]["input"], self.config.video.model_dump(mode="json"), self.size])
 
     @cached_property
-    def chosen(self) -> dict[str, list[int]]:
-        """`indices` of the key frames and `cuts`, the first frames of the shots after the first."""
-        found: dict[str, list[int]] = json.loads(self.run.path("keyframes.json").read_text())
-        return found
+    def keys_key(self) -> str:
+        """A hash of all that decides the translated key frames."""
+        return digest([self.source_key, asdict(self.chosen), self.translator.identity, self.estimator.name,
+                       self.models.device.type])  # fmt: skip
+
+    @cached_property
+    def chosen(self) -> Chosen:
+        return choose_keyframes(self.config.keyframes, self.video, self.run, size=self.size, clip_key=self.source_key)
 
     @property
     def edited(self) -> Pictures:
         """The translated key frames, read from disk one at a time."""
-        return Pictures({index: self.key_path(index) for index in self.chosen["indices"]})
+        return Pictures({index: self.key_path(index) for index in self.chosen.indices})
 
     def key_path(self, index: int) -> Path:
         return self.run.path(f"keys/{index:06d}.png")
@@ -142,34 +124,16 @@ class _Job:
     def write_source(self) -> None:
         """The selected frames as a video of their own, for comparing."""
         target = self.run.path(SOURCE)
-        with self.run.stage("source", self.keys["source"], [target]) as needed:
+        with self.run.stage("source", self.source_key, [target]) as needed:
             if needed:
                 write_clip(target, iter(self.video.frames), self.video, self.output_size)
 
-    def choose(self) -> None:
-        """Scene cuts and key frames; to ``keyframes.json``."""
-        target = self.run.path("keyframes.json")
-        with self.run.stage("key frames", self.keys["choose"], [target]) as needed:
-            if needed:
-                c, count = self.config.keyframes, self.video.num_frames
-                cuts = choosing.scene_cuts(self.frames()) if c.scene_cuts else ()
-                if c.indices is not None:
-                    indices = choosing.explicit(count, c.indices, cuts)
-                elif c.adaptive:
-                    indices = choosing.adaptive(self.frames(), (c.interval + 1) // 2, c.interval, cuts)
-                else:
-                    indices = choosing.uniform(count, c.interval, cuts)
-                write_text(target, json.dumps({"indices": indices, "cuts": cuts}))
-        if self.chosen["cuts"]:
-            self.run.note(f"Scene cuts before frames {self.chosen['cuts']}: every shot has an anchor of its own.")
-        self.run.record["keyframes"] = self.chosen["indices"]
-
     def translate(self) -> None:
         """Key frames by diffusion, to ``keys/``; after each, what the next one depends on is saved."""
-        indices = self.chosen["indices"]
+        indices = self.chosen.indices
         files = [self.key_path(index) for index in indices]
-        state = self.run.path(f"keys-{self.keys['translate']}.state.safetensors")
-        with self.run.stage("translate", self.keys["translate"], files) as needed:
+        state = self.run.path(f"keys-{self.keys_key}.state.safetensors")
+        with self.run.stage("translate", self.keys_key, files) as needed:
             if needed:
                 if state.is_file():
                     self.translator.load(state)
@@ -178,7 +142,7 @@ class _Job:
                 done = len(indices) - len(todo)
                 with self.run.progress.stage("key frames", len(indices), done) as advance:
                     for index, frame in self.picked(todo):
-                        if index in (0, *self.chosen["cuts"]):
+                        if index in (0, *self.chosen.cuts):
                             self.translator.start_shot()
                         result = self.translator.translate(frame, index)
                         write_image(self.key_path(index), result)
@@ -188,12 +152,24 @@ class _Job:
 
     def propagate(self) -> None:
         """All frames from the key frames, to ``edit.mp4``."""
-        self.propagation.make(self.run.path(EDIT), self.keys["propagate"])
+        self.run.record["plots"] |= propagate(
+            self.config.propagate,
+            self.video,
+            self.run,
+            keyframes=self.edited,
+            cuts=self.chosen.cuts,
+            target=self.run.path(EDIT),
+            key=self.keys_key,
+            name="propagate",
+            size=self.size,
+            output_size=self.output_size,
+            seed=self.config.seed,
+        )
 
     def measure(self) -> None:
         """Figures of the edit at the working size, and of the truth if there is one."""
         prompt, truth = self.config.prompt, self.config.truth
-        key = digest([self.keys["propagate"], file_sha256(truth) if truth else None])
+        key = digest([file_sha256(self.run.path(EDIT)), file_sha256(truth) if truth else None])
         with self.run.stage("measure", key, [self.run.path(EDIT)]) as needed:
             if needed:
                 count, with_clip = min(self.video.num_frames, MEASURED), self.models.name == "mini"
@@ -228,12 +204,12 @@ class _Job:
                 write_clip(self.run.path(TRUTH), frames, self.video, self.output_size)
                 videos.append({"label": f"ground truth: {prompt}", "role": "truth", "prompt": prompt, "file": TRUTH})
         self.run.record["videos"] = videos
-        indices = self.chosen["indices"]
+        indices = self.chosen.indices
         shown = indices[:: max(1, -(-len(indices) // 8))]
         sources = [frame for _, frame in self.picked(shown)]
         maps = [self.controls.maps(frame)[0] for frame in sources] if self.controls.controls else []
         edited = [self.edited[index] for index in shown]
-        write_image(self.run.path("keys.png"), key_sheet(sources, maps, edited))
+        write_image(self.run.path("keys.png"), contact_rows(sources, maps, edited))
         caption = f"Key frames {', '.join(map(str, shown))}: source, what the ControlNet follows, translated."
         pictures = [{"title": "Key frames", "file": "keys.png", "caption": caption}]
         if len(indices) > 1:

@@ -1,8 +1,7 @@
-"""Pictures for the report: key frames before and after, flow and occlusion between two of them."""
+"""A picture for the report: flow and occlusion between two key frames."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import cv2
@@ -10,16 +9,10 @@ import numpy as np
 import torch
 
 from videoedit.flow import warp
+from videoedit.images import contact_rows
 
 if TYPE_CHECKING:
     from videoedit.flow_models import FlowPair
-
-SIDE = 160  # least height of a picture, pixels
-
-
-def key_sheet(sources: Sequence[np.ndarray], maps: Sequence[np.ndarray], edited: Sequence[np.ndarray]) -> np.ndarray:
-    """Rows of key frames: source, condition (if any), result; uint8 [H, W, 3]."""
-    return np.concatenate([_row(images) for images in (sources, maps, edited) if len(images)])
 
 
 def flow_sheet(first: np.ndarray, second: np.ndarray, edited: np.ndarray, pair: FlowPair) -> np.ndarray:
@@ -27,7 +20,7 @@ def flow_sheet(first: np.ndarray, second: np.ndarray, edited: np.ndarray, pair: 
     occluded = np.repeat(pair.occ_bwd[0, 0].numpy().astype(np.uint8)[..., None] * 255, 3, axis=-1)
     pixels = torch.from_numpy(edited).permute(2, 0, 1)[None].float()
     warped = warp(pixels, pair.bwd)[0].permute(1, 2, 0).round().clamp(0, 255).numpy().astype(np.uint8)
-    return _row([first, second, flow_colours(pair.bwd[0].numpy()), occluded, warped])
+    return contact_rows([first, second, flow_colours(pair.bwd[0].numpy()), occluded, warped])
 
 
 def flow_colours(flow: np.ndarray) -> np.ndarray:
@@ -36,9 +29,3 @@ def flow_colours(flow: np.ndarray) -> np.ndarray:
     strongest = max(float(np.quantile(length, 0.99)), 1e-6)
     planes = [angle / 2, np.clip(length / strongest, 0, 1) * 255, np.full_like(length, 255)]
     return cv2.cvtColor(np.stack(planes, -1).astype(np.uint8), cv2.COLOR_HSV2RGB)
-
-
-def _row(images: Sequence[np.ndarray]) -> np.ndarray:
-    times = max(1, -(-SIDE // images[0].shape[0]))
-    shown = [image.repeat(times, 0).repeat(times, 1) for image in images]
-    return np.concatenate([np.pad(image, ((0, 4), (0, 4), (0, 0)), constant_values=255) for image in shown], axis=1)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rerender.attention import stored_bytes
 from rerender.conditions import ControlSpec
-from rerender.config import PropagateConfig, RerenderConfig
-from rerender.keyframes import explicit, uniform
+from rerender.config import KeyframesConfig, PropagateConfig, RerenderConfig
+from rerender.keyframes import at_most, explicit, uniform
 from rerender.timetable import timetable
 from videoedit.errors import InputError
 from videoedit.planning import ModelShape, Plan, StagePlan, choose_frames, local_folder, working_size
@@ -31,7 +31,7 @@ def plan(config: RerenderConfig, info: VideoInfo, *, estimate: bool = False) -> 
         raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
     specs = [ControlSpec.parse(text) for text in config.controls]
     frames = choose_frames(info.frames, config, most=None)
-    keys = key_count(config, frames)
+    keys = key_count(config.keyframes, frames)
     folder = local_folder(config.model)
     shape = ModelShape.read(folder) if folder else ModelShape.unknown()
     source = (info.width, info.height)
@@ -41,7 +41,7 @@ def plan(config: RerenderConfig, info: VideoInfo, *, estimate: bool = False) -> 
     notes = ["Scene cuts, if there are any, add key frames."] if config.keyframes.scene_cuts else []
     notes += [] if folder else ["The model is not on this disk yet: sizes are guessed, costs unknown."]
     stages = [
-        StagePlan("key frames", f"{keys} of {frames}, {_rule(config)}"),
+        *choosing_stages(config.keyframes, frames),
         StagePlan(
             "translate",
             f"{keys} key frames x {evaluations} network evaluations (official: {2 * config.translate.steps})",
@@ -50,7 +50,7 @@ def plan(config: RerenderConfig, info: VideoInfo, *, estimate: bool = False) -> 
         ),
     ]
     if config.until == "video":
-        stages.append(propagation_stage(config.propagate, frames, keys, size))
+        stages += propagation_stages(config.propagate, frames, keys, size)
     return Plan(
         frames=f"{frames} of {info.frames} frames, {float(info.fps / config.video.stride):g} fps"
         f"{', with sound' if info.has_audio else ''}",
@@ -62,15 +62,21 @@ def plan(config: RerenderConfig, info: VideoInfo, *, estimate: bool = False) -> 
     )
 
 
-def key_count(config: RerenderConfig, frames: int) -> int:
+def key_count(config: KeyframesConfig, frames: int) -> int:
     """Key frames of one shot of so many frames; with adaptive intervals the most there may be."""
-    c = config.keyframes
-    if c.indices is not None:
-        return len(explicit(frames, c.indices))
-    return len(uniform(frames, (c.interval + 1) // 2 if c.adaptive else c.interval))
+    if config.indices is not None:
+        return len(explicit(frames, config.indices))
+    if config.interval is None:
+        return len(at_most(config.most, frames, lambda interval: uniform(frames, interval)))
+    return len(uniform(frames, (config.interval + 1) // 2 if config.adaptive else config.interval))
 
 
-def propagation_stage(config: PropagateConfig, frames: int, keys: int, size: tuple[int, int]) -> StagePlan:
+def choosing_stages(config: KeyframesConfig, frames: int) -> tuple[StagePlan, ...]:
+    """How many of `frames` frames become key frames, and by which rule; scene cuts, if there are any, add some."""
+    return (StagePlan("key frames", f"{key_count(config, frames)} of {frames}, {_rule(config)}"),)
+
+
+def propagation_stages(config: PropagateConfig, frames: int, keys: int, size: tuple[int, int]) -> tuple[StagePlan, ...]:
     """Cost of carrying `keys` key frames to `frames` frames of `size` (width, height)."""
     cost = COST["flow" if config.propagator == "flow" else config.preset]
     pixels = size[0] * size[1] / 1e6
@@ -78,7 +84,7 @@ def propagation_stage(config: PropagateConfig, frames: int, keys: int, size: tup
     seconds = between * pixels * (2 * cost + FLOW_COST) / _workers(config)
     how = "flow" if config.propagator == "flow" else f"patchmatch, {config.preset}"
     what = f"{between} frames from both sides, {how}, {_workers(config)} workers"
-    return StagePlan("propagate", what, seconds=seconds, memory_mb=(250 + 200 * pixels) * _workers(config))
+    return (StagePlan("propagate", what, seconds=seconds, memory_mb=(250 + 200 * pixels) * _workers(config)),)
 
 
 def _workers(config: PropagateConfig) -> int:
@@ -87,11 +93,12 @@ def _workers(config: PropagateConfig) -> int:
     return config.workers or len(os.sched_getaffinity(0))
 
 
-def _rule(config: RerenderConfig) -> str:
-    c = config.keyframes
-    if c.indices is not None:
+def _rule(config: KeyframesConfig) -> str:
+    if config.indices is not None:
         return "as listed"
-    return f"adaptively, at most every {c.interval}" if c.adaptive else f"every {c.interval}"
+    if config.interval is None:
+        return f"{'adaptively' if config.adaptive else 'evenly'}, at most {config.most}"
+    return f"adaptively, at most every {config.interval}" if config.adaptive else f"every {config.interval}"
 
 
 def _count(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from videoedit.plugins import Flag, MethodSpec
+from videoedit.plugins import Flag, MethodSpec, StageSpec
 
 if TYPE_CHECKING:
     from tuneavideo.video_unet import VideoUNet
@@ -30,6 +30,14 @@ METHOD = MethodSpec(
         Flag("--tune-steps", ("tune.steps",), "Optimiser steps of the tuning.", kind=int),
         Flag("--guidance", ("sample.guidance_scale",), "Strength of the prompt (1: none).", kind=float),
     ),
+    stages={
+        "edit_frames": StageSpec(
+            summary="tune on some frames, invert them, and edit them jointly by each prompt",
+            config="tuneavideo.config:EditFramesConfig",
+            run="tuneavideo.stage:edit_frames",
+            plan="tuneavideo.plan:edit_stages",
+        ),
+    },
 )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
-from videoedit.config import ONLY_HOW, FilePath, RunConfig, Section, Strings, as_tuple
+from videoedit.config import ONLY_HOW, FilePath, PromptsConfig, Section, as_tuple
 
 
 class NetworkConfig(Section):
@@ -74,26 +74,16 @@ class SampleConfig(Section):
     """Classifier-free guidance; 1: none."""
 
 
-class TuneAVideoConfig(RunConfig):
-    """Everything a Tune-A-Video run depends on."""
+class EditFramesConfig(Section):
+    """How frames are edited jointly."""
 
-    source_prompt: str = ""
-    """Describes the clip; the network is tuned on it."""
-    prompts: Strings = ()
-    """Describe the edits, one video each."""
-    negative_prompt: str = ""
-    """What guidance moves away from."""
     adapter: FilePath | None = None
     """Start from these tuned tensors (`adapter.safetensors` of an earlier run, or an official .pth)."""
-    truth: Annotated[tuple[FilePath, ...], BeforeValidator(as_tuple)] = ()
-    """For rendered clips: what each edit should look like, one video for each prompt."""
     network: NetworkConfig = NetworkConfig()
     tune: TuneConfig = TuneConfig()
     invert: InvertConfig = InvertConfig()
     sample: SampleConfig = SampleConfig()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> TuneAVideoConfig:
-        if self.truth and len(self.truth) != len(self.prompts):
-            raise ValueError(f"truth names {len(self.truth)} videos for {len(self.prompts)} prompts; give one each")
-        return self
+
+class TuneAVideoConfig(EditFramesConfig, PromptsConfig):
+    """Everything a Tune-A-Video run depends on."""

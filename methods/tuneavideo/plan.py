@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tuneavideo.config import TuneAVideoConfig
+from tuneavideo.config import EditFramesConfig, TuneAVideoConfig
 from videoedit.errors import InputError
 from videoedit.planning import ModelShape, Plan, StagePlan, choose_frames, local_folder, working_size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from videoedit.video import VideoInfo
 
 
@@ -25,32 +27,51 @@ def plan(config: TuneAVideoConfig, info: VideoInfo, *, estimate: bool = False) -
     source = (info.width, info.height)
     size = working_size(source, config.video.size, factor=shape.factor, native=shape.native)
     notes = [] if folder else ["The model is not on this disk yet: sizes are guessed, costs unknown."]
-    step, train, saved = _count(config, shape, frames, size) if estimate and folder else (0.0, 0.0, 0.0)
-    guided = 1 if config.sample.guidance_scale == 1 else 2
-    tune, invert, sample = config.tune, config.invert, config.sample
-    stages = [
-        StagePlan("encode", f"{frames} frames through the autoencoder"),
-        StagePlan("tune", f"{tune.steps} steps on {config.source_prompt!r}", tune.steps * train, saved),
-        StagePlan("invert", f"{invert.steps} DDIM steps", invert.steps * step, saved / 3),
-        StagePlan("reconstruct", f"{sample.steps} DDIM steps", sample.steps * step, saved / 3),
-    ]
-    stages += [
-        StagePlan(f"edit {i}", f"{sample.steps} DDIM steps to {prompt!r}", guided * sample.steps * step, saved / 2)
-        for i, prompt in enumerate(config.prompts, 1)
-    ]
+    known = shape if estimate and folder else None
+    encode, tune, invert, *edits = edit_stages(config, frames, size, config.source_prompt, config.prompts, known)
+    reconstruct = StagePlan(
+        "reconstruct",
+        f"{config.sample.steps} DDIM steps",
+        config.sample.steps * invert.flops / config.invert.steps,
+        invert.memory_mb,
+    )
     rate = info.fps / config.video.stride
     return Plan(
         frames=f"{frames} of {info.frames} frames, {float(rate):g} fps{', with sound' if info.has_audio else ''}",
         size=size,
         output_size=source if config.video.output_size == "source" else size,
-        stages=tuple(stages),
+        stages=(encode, tune, invert, reconstruct, *edits),
         weights_mb=shape.weights_mb,
         notes=tuple(notes),
     )
 
 
+def edit_stages(
+    config: EditFramesConfig,
+    frames: int,
+    size: tuple[int, int],
+    source_prompt: str,
+    prompts: Sequence[str],
+    shape: ModelShape | None,
+) -> tuple[StagePlan, ...]:
+    """Cost of editing so many frames of `size` (width, height) jointly; operations are counted if `shape` is known."""
+    step, train, saved = _count(config, shape, frames, size) if shape else (0.0, 0.0, 0.0)
+    guided = 1 if config.sample.guidance_scale == 1 else 2
+    tune, invert, sample = config.tune, config.invert, config.sample
+    edits = [
+        StagePlan(f"edit {i}", f"{sample.steps} DDIM steps to {prompt!r}", guided * sample.steps * step, saved / 2)
+        for i, prompt in enumerate(prompts, 1)
+    ]
+    return (
+        StagePlan("encode", f"{frames} frames through the autoencoder"),
+        StagePlan("tune", f"{tune.steps} steps on {source_prompt!r}", tune.steps * train, saved),
+        StagePlan("invert", f"{invert.steps} DDIM steps", invert.steps * step, saved / 3),
+        *edits,
+    )
+
+
 def _count(
-    config: TuneAVideoConfig, shape: ModelShape, frames: int, size: tuple[int, int]
+    config: EditFramesConfig, shape: ModelShape, frames: int, size: tuple[int, int]
 ) -> tuple[float, float, float]:
     """(operations of one forward pass, of one training step, MB that a training step keeps for backward)."""
     import torch

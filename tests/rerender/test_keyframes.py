@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rerender.keyframes import adaptive, explicit, scene_cuts, shots, uniform
+from rerender.keyframes import adaptive, at_most, changes, explicit, scene_cuts, shots, uniform
 from videoedit.errors import ConfigError
 from videoedit.testing import moving_square
 
@@ -51,9 +51,23 @@ def test_explicit_adds_the_ends_of_every_shot():
             explicit(20, [index])
 
 
+@pytest.mark.parametrize("num_frames", [1, 2, 24, 25, 80, 1000])
+@pytest.mark.parametrize("most", [2, 7, 24])
+def test_the_smallest_interval_that_needs_no_more_key_frames(num_frames, most):
+    keys = at_most(most, num_frames, lambda interval: uniform(num_frames, interval))
+    assert keys[0] == 0 and keys[-1] == num_frames - 1 and len(keys) <= most
+    interval = max(np.diff(keys), default=1)
+    assert interval == 1 or len(uniform(num_frames, interval - 1)) > most
+
+
+def test_many_shots_keep_their_first_and_last_frames():
+    cuts = (3, 6, 9)
+    assert at_most(2, 12, lambda interval: uniform(12, interval, cuts)) == (0, 2, 3, 5, 6, 8, 9, 11)
+
+
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 9, 10, 60])
 def test_adaptive_keeps_its_limits_on_a_still_clip(num_frames):
-    keys = adaptive(np.zeros((num_frames, 8, 8, 3), np.uint8), 4, 8)
+    keys = adaptive(np.zeros(num_frames), 4, 8)
     assert keys[0] == 0 and keys[-1] == num_frames - 1
     gaps = np.diff(keys)
     assert all(gaps <= 8) and (num_frames <= 9 or all(gaps >= 4))
@@ -62,14 +76,14 @@ def test_adaptive_keeps_its_limits_on_a_still_clip(num_frames):
 def test_adaptive_puts_key_frames_where_something_happens():
     frames = np.zeros((40, 16, 16, 3), np.uint8)
     frames[14:] = 90
-    assert 14 in adaptive(frames, 2, 20)
-    assert adaptive(frames, 2, 20, cuts=(30,)) == adaptive(frames[:30], 2, 20) + (30, 39)
+    assert 14 in adaptive(changes(frames), 2, 20)
+    assert adaptive(changes(frames), 2, 20, cuts=(30,)) == adaptive(changes(frames[:30]), 2, 20) + (30, 39)
 
 
 @pytest.mark.parametrize(("smallest", "largest"), [(0, 5), (5, 4), (5, 8)])
 def test_impossible_adaptive_limits_are_named(smallest, largest):
     with pytest.raises(ConfigError, match=f"{smallest} to {largest} frames"):
-        adaptive(np.zeros((20, 8, 8, 3), np.uint8), smallest, largest)
+        adaptive(np.zeros(20), smallest, largest)
 
 
 def test_cuts_are_found_and_motion_is_none():

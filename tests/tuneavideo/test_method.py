@@ -55,7 +55,10 @@ def test_an_edit_keeps_frames_rate_and_size_and_reports(config, tmp_path: Path):
     assert (first != second).any()
     record = json.loads((tmp_path / "r/run.json").read_text())
     assert record["status"] == "finished"
-    assert {"encode", "tune", "invert", "reconstruct", "edit 1", "edit 2"} == set(record["stages"])
+    assert list(record["stages"]) == [
+        "source", "encode", "tune", "invert", "reconstruct",
+        "edit a red square", "measure a red square", "edit snow", "measure snow",
+    ]  # fmt: skip
     assert len(record["plots"]["loss"]) == 3
     assert (tmp_path / "r/report.html").stat().st_size > 1000
     assert not list((tmp_path / "r").glob("*.state.*"))
@@ -75,7 +78,7 @@ def test_the_same_command_reuses_everything(config, tmp_path: Path):
 def test_a_lost_artefact_is_made_again_alike(config, tmp_path: Path):
     run_method("tuneavideo", config(), tmp_path / "r")
     before = outputs(tmp_path / "r")
-    for name in ("inverted.safetensors", "1-a-red-square.mp4"):
+    for name in ("inverted.safetensors", "edit-a-red-square.mp4"):
         (tmp_path / "r" / name).unlink()
     run_method("tuneavideo", config(), tmp_path / "r")
     assert outputs(tmp_path / "r") == before
@@ -121,6 +124,41 @@ def test_stride_divides_the_rate_and_the_sound_is_cut_to_the_span(config, tmp_pa
     assert abs(samples / rate - 5 / 4) < 0.2
 
 
+def test_a_folder_takes_further_prompts_and_reuses_its_tuning(config, tmp_path: Path):
+    both = run_method("tuneavideo", config(prompts=["a red square", "Snow!"]), tmp_path / "both")
+    folder = tmp_path / "r"
+    first = run_method("tuneavideo", config(), folder)
+    second = run_method("tuneavideo", config(prompts=["Snow!"]), folder)
+    record = json.loads((folder / "run.json").read_text())
+    reused = {name for name, stage in record["stages"].items() if stage["reused"]}
+    assert reused == {"source", "encode", "tune", "invert", "reconstruct"}
+    assert set(record["stages"]) - reused == {"edit Snow!", "measure Snow!"}
+    assert set(record["metrics"]) == {"reconstruction", "Snow!"}
+    assert [video["prompt"] for video in record["videos"] if video["role"] == "edit"] == ["Snow!"]
+    page = (folder / "report.html").read_text()
+    assert "Snow!" in page and "a red square" not in page
+    assert first.videos.keys() | second.videos.keys() == both.videos.keys()
+    made = {name: value for name, value in outputs(folder).items() if name != "config.yaml"}
+    assert made == {name: value for name, value in outputs(tmp_path / "both").items() if name != "config.yaml"}
+    again = run_method("tuneavideo", config(prompts=["Snow!", "a red square"]), folder)
+    record = json.loads((folder / "run.json").read_text())
+    assert all(stage["reused"] for stage in record["stages"].values())
+    assert again.metrics == both.metrics
+
+
+def test_a_truth_can_be_given_later(config, square_clip, tmp_path: Path):
+    run_method("tuneavideo", config(), tmp_path / "r")
+    result = run_method("tuneavideo", config(truth=[str(square_clip)]), tmp_path / "r")
+    stages = json.loads((tmp_path / "r/run.json").read_text())["stages"]
+    assert [name for name, stage in stages.items() if not stage["reused"]] == ["measure a red square"]
+    assert "psnr@1" in result.metrics["a red square"]
+
+
+def test_a_prompt_given_twice_is_refused(config):
+    with pytest.raises(ConfigError, match="'snow' is given twice"):
+        config(prompts=["snow", "a square", "snow"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
@@ -147,7 +185,7 @@ def test_stride_divides_the_rate_and_the_sound_is_cut_to_the_span(config, tmp_pa
 )
 def test_every_setting_changes_the_edit(config, change, tmp_path: Path, monkeypatch, baseline):
     run_method("tuneavideo", config(**change), tmp_path / "r")
-    edit = read_video(next((tmp_path / "r").glob("1-*.mp4"))).frames
+    edit = read_video(next((tmp_path / "r").glob("edit-*.mp4"))).frames
     inverted = load_file(tmp_path / "r/inverted.safetensors")["latents"]
     assert not torch.equal(inverted, baseline[1]) or (edit != baseline[0]).any()
 
@@ -156,7 +194,7 @@ def test_every_setting_changes_the_edit(config, change, tmp_path: Path, monkeypa
 def baseline(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("baseline") / "r"
     run_method("tuneavideo", config(), folder)
-    return read_video(folder / "1-a-red-square.mp4").frames, load_file(folder / "inverted.safetensors")["latents"]
+    return read_video(folder / "edit-a-red-square.mp4").frames, load_file(folder / "inverted.safetensors")["latents"]
 
 
 def test_saved_latents_and_adapters_can_be_given(config, tmp_path: Path):
@@ -167,7 +205,7 @@ def test_saved_latents_and_adapters_can_be_given(config, tmp_path: Path):
         tune={"steps": 0},
     )
     run_method("tuneavideo", again, tmp_path / "b")
-    assert outputs(tmp_path / "a")["1-a-red-square.mp4"] == outputs(tmp_path / "b")["1-a-red-square.mp4"]
+    assert outputs(tmp_path / "a")["edit-a-red-square.mp4"] == outputs(tmp_path / "b")["edit-a-red-square.mp4"]
     shorter = again.model_copy(update={"video": again.video.model_copy(update={"num_frames": 4})})
     with pytest.raises(ShapeError, match="needs"):
         run_method("tuneavideo", shorter, tmp_path / "c")
