@@ -1,0 +1,86 @@
+"""The parts of the embedded model's training that must be exact: latents, encoder, warm start, poses, edits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from training import autoencoder, latents, unet
+from training.checkpoint import wait_while_paused
+from training.edits import COLUMN, cases
+from training.renderer import Layout, place
+from training.vocabulary import is_held_out
+
+
+def pictures(count: int, size: int = 64) -> np.ndarray:
+    """Smooth random pictures uint8 [count, size, size, 3]."""
+    rng = np.random.default_rng(0)
+    coarse = torch.from_numpy(rng.random((count, 3, 9, 9), dtype=np.float32))
+    smooth = torch.nn.functional.interpolate(coarse, (size, size), mode="bicubic", align_corners=False)
+    noisy = smooth + 0.05 * torch.from_numpy(rng.standard_normal(smooth.shape, dtype=np.float32))
+    return (noisy.clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).numpy()
+
+
+@pytest.fixture(scope="module")
+def basis() -> latents.PatchBasis:
+    return latents.fit_basis(pictures(40))
+
+
+def test_the_basis_is_orthonormal_and_inverts_itself(basis):
+    np.testing.assert_allclose(basis.basis.T @ basis.basis, np.eye(latents.CHANNELS), atol=1e-5)
+    given = np.random.default_rng(1).standard_normal((1, latents.CHANNELS, 4, 4)).astype(np.float32) * 0.1
+    picture = (basis.decode(given).clip(-1, 1) + 1) * 127.5
+    np.testing.assert_allclose(basis.encode(picture), given, atol=1e-3)
+
+
+def test_the_first_channels_are_those_of_the_half_size_picture(basis):
+    known = load_file(Path(latents.__file__).with_name("coarse.safetensors"))
+    images = pictures(2).astype(np.float32)
+    half = images.reshape(2, 32, 2, 32, 2, 3).mean((2, 4))
+    wanted = (latents.patches(half, 4) - known["mean"]) @ known["basis"] * known["scale"]
+    np.testing.assert_allclose(basis.encode(images)[:, : latents.COARSE], wanted.transpose(0, 3, 1, 2), atol=1e-3)
+
+
+def test_the_encoder_is_the_linear_map(basis):
+    vae = autoencoder.build().eval()
+    autoencoder.install_encoder(vae, basis)
+    images = pictures(2)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        found = vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
+    np.testing.assert_allclose(found.numpy(), basis.encode(images), atol=0.01)
+
+
+def test_a_widened_convolution_keeps_what_it_knew():
+    known, wide = torch.nn.Conv2d(2, 3, 3, padding=1), torch.nn.Conv2d(4, 5, 3, padding=1)
+    unet.widen(wide, known)
+    x = torch.randn(1, 4, 6, 6)
+    x[:, 2:] = 0
+    torch.testing.assert_close(wide(x)[:, :3], known(x[:, :2]))
+    assert not wide(x)[:, 3:].any()
+
+
+@pytest.mark.parametrize("bend", [{"stretch": 0.1}, {"stretch": -0.1}, {"lean": 0.15}])
+def test_a_bent_subject_stays_on_its_feet(bend):
+    sprite = np.ones((40, 20, 4), np.float32)
+    plain, bent = (place(sprite, Layout(0.5, 0.6, 0.5, **given), 64)[..., 3] > 0.5 for given in ({}, bend))
+    lowest = [np.flatnonzero(alpha.any(1)).max() for alpha in (plain, bent)]
+    assert abs(lowest[0] - lowest[1]) <= 1
+    middle = [np.flatnonzero(alpha[lowest[0] - 1]).mean() for alpha in (plain, bent)]
+    assert abs(middle[0] - middle[1]) <= 1.5
+    top = np.flatnonzero(bent.any(1)).min() - np.flatnonzero(plain.any(1)).min()
+    assert np.sign(-top) == np.sign(round(bend.get("stretch", 0) * 10))
+
+
+def test_edits_are_six_of_each_kind_and_end_in_pairs_never_trained():
+    chosen = cases()
+    assert sorted(case.kind for case in chosen) == sorted(list(COLUMN) * 6)
+    for case in chosen:
+        assert is_held_out(*case.target[:2])
+        assert np.flatnonzero(case.source != case.target).tolist() == [COLUMN[case.kind]]
+
+
+def test_training_goes_on_without_a_pause_file(tmp_path):
+    assert wait_while_paused(tmp_path) < 0.5
