@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from videoedit import __version__
+from videoedit.bench.commands import app as bench_app
 from videoedit.errors import VideoEditError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ run_app = typer.Typer(help="Edit a clip with a method: videoedit run METHOD CLIP
 app.add_typer(run_app, name="run", rich_help_panel=None)
 models_app = typer.Typer()
 app.add_typer(models_app, name="models", rich_help_panel=None)
+app.add_typer(bench_app, name="bench", rich_help_panel=None)
 
 
 def main(arguments: list[str] | None = None) -> None:

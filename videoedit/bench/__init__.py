@@ -9,13 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from videoedit.bench.contestants import Contestant, choose_contestants
+    from videoedit.bench.contestants import choose_contestants
     from videoedit.bench.results import Results, UnitResult, read_results
     from videoedit.bench.runner import forecast, run_suite
     from videoedit.bench.suite import Suite, read_suite
+    from videoedit.bench.units import Contestant
 
 _WHERE = {
-    "Contestant": "contestants",
+    "Contestant": "units",
     "Results": "results",
     "Suite": "suite",
     "UnitResult": "results",

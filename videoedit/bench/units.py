@@ -1,0 +1,121 @@
+"""One edit of one clip (`Unit`), what came of it (`Made`), and what a row of the table can do (`Contestant`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import Field
+
+from videoedit.bench.results import MethodInfo
+from videoedit.bench.suite import Edit, SuiteClip
+from videoedit.config import Section
+from videoedit.errors import VideoEditError
+from videoedit.planning import Plan
+from videoedit.progress import Progress
+from videoedit.video import VideoInfo, probe
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One edit of one clip under one seed."""
+
+    clip: SuiteClip
+    edit: Edit
+    seed: int
+    info: VideoInfo
+    """Of the clip's file."""
+    frames: range
+    """Numbers, in the file, of the frames that the suite asks for."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.clip.id}/{self.edit.id}"
+
+
+class StageCost(Section):
+    """What one stage of a run took. A stage that several edits share has the same key in each."""
+
+    key: str
+    seconds: float
+    cpu_seconds: float
+    peak_memory_mb: float
+
+
+class Made(Section):
+    """A unit's video and what it took; paths are relative to the results' folder."""
+
+    video: str
+    """To look at."""
+    files: tuple[str, ...] = ()
+    """What is measured where the video is a copy of it: a video, or one picture a frame. Any paths."""
+    frames: tuple[int, int, int]
+    """Frames of the clip that it covers: first, stride, count."""
+    keyframes: tuple[int, ...] = ()
+    """Positions in the video."""
+    stages: dict[str, StageCost] = Field(default_factory=dict)
+    """Empty if the cost is not known."""
+    notes: tuple[str, ...] = ()
+
+
+class Contestant(Protocol):
+    """A row of the table."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def is_seeded(self) -> bool:
+        """Whether seeds make a difference; otherwise it runs once, under the first."""
+        ...
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether all edits of a clip come out of one run and share its cost."""
+        ...
+
+    @property
+    def info(self) -> MethodInfo: ...
+
+    def identity(self, unit: Unit) -> dict[str, Any]:
+        """All that the unit's video depends on but the clip's contents: settings, weights, version."""
+        ...
+
+    def plan(self, units: Sequence[Unit]) -> Plan | None:
+        """What making these would take, all of one clip and seed; None if it is not worth an estimate."""
+        ...
+
+    def edit(self, unit: Unit, folder: Path, progress: Progress) -> Made:
+        """Make the unit's video below the results' `folder`; goes on where an earlier call stopped."""
+        ...
+
+
+def probe_clip(clip: SuiteClip) -> tuple[VideoInfo, range] | str:
+    """Facts of a clip's file and the numbers of the frames that the suite asks for, or why it cannot be read."""
+    try:
+        info = probe(clip.path)
+    except VideoEditError as error:
+        return str(error)
+    frames = range(info.frames)[clip.start :: clip.stride]
+    if not frames or len(frames) < (clip.frames or 1):
+        return (
+            f"{clip.path}: {clip.frames or 'all'} frames were asked for from frame {clip.start} at stride "
+            f"{clip.stride}, but the clip has {info.frames}, which gives {len(frames)}"
+        )
+    frames = frames[: clip.frames]
+    if clip.boxes is not None and len(clip.boxes) <= frames[-1]:
+        return f"clip {clip.id!r} has boxes for {len(clip.boxes)} frames, expected one for each up to {frames[-1]}"
+    return info, frames
+
+
+def numbers_of(frames: range) -> tuple[int, int, int]:
+    """First, stride, count."""
+    return frames.start, frames.step, len(frames)
+
+
+def relative(path: Path, folder: Path) -> str:
+    """A path as the results have it."""
+    return Path(os.path.relpath(path, folder)).as_posix()
