@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from videoedit.metrics import colour_drift, warp_error
+from videoedit.metrics import colour_drift, measure_edit, warp_error
+from videoedit.video import iter_frames, stretch_frames
 
 if TYPE_CHECKING:
     from videoedit.flow_models import FlowPair
 
 FlowOf = Callable[..., "FlowPair"]  # (first, second, indices=(i, j)) -> motion between two source frames
+
+
+MEASURED = 120  # frames, from the first on, of which the figures of a whole video are taken
+TRUTH = "ground truth: "  # before the prompt, where figures of what an edit should show stand beside the edit's
+
+
+def measure_files(
+    source: Path,
+    edit: Path,
+    prompt: str,
+    truth: Iterable[np.ndarray] | None = None,  # uint8 [H, W, 3] each
+    *,
+    size: tuple[int, int],
+    with_clip: bool,
+) -> dict[str, dict[str, float]]:
+    """`measure_edit` of a written video against its written source, and of its truth, if there is one, by label.
+
+    They are compared at `size` (width, height), over the first `MEASURED` frames.
+    """
+
+    def clip(frames: Iterable[np.ndarray]) -> np.ndarray:
+        return np.stack([stretch_frames(frame, size) for frame in islice(frames, MEASURED)])
+
+    original, wanted = clip(iter_frames(source)), None if truth is None else clip(truth)
+    figures = {prompt: measure_edit(original, clip(iter_frames(edit)), prompt, wanted, with_clip=with_clip)}
+    if wanted is not None:
+        figures[TRUTH + prompt] = measure_edit(original, wanted, prompt, wanted, with_clip=with_clip)
+    return figures
 
 
 class FrameMeasures:

@@ -44,7 +44,7 @@ class StageSpec:
     - `config`: a `videoedit.config.Section` with the part's settings;
     - `run(config, ..., run, ...)`: does the work in stages of the `videoedit.run.Run` it is given, so that it resumes;
       what else it takes and gives, its docstring says;
-    - `plan(config, ...) -> tuple[videoedit.planning.StagePlan, ...]`: what that costs.
+    - `plan(config, ...)`: what that will come to and cost, as `videoedit.planning.StagePlan`s.
     """
 
     summary: str

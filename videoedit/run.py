@@ -23,10 +23,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from videoedit.errors import OutputError
 from videoedit.progress import Progress
+
+if TYPE_CHECKING:
+    import numpy as np
 
 VERSIONED = (
     "videoedit",
@@ -98,6 +101,11 @@ def file_sha256(path: Path) -> str:
     """sha256 of a file's contents, hex."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def digest_frames(frames: np.ndarray) -> str:
+    """A hash of what frames, an array of any shape, show."""
+    return digest([frames.shape, hashlib.sha256(frames.tobytes()).hexdigest()])
 
 
 def file_stem(text: str) -> str:

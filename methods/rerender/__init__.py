@@ -47,13 +47,13 @@ METHOD = MethodSpec(
             summary="find scene cuts and choose the frames that an edit should start from",
             config="rerender.config:KeyframesConfig",
             run="rerender.stage:choose_keyframes",
-            plan="rerender.plan:choosing_stages",
+            plan="rerender.plan:plan_keyframes",
         ),
         "propagate": StageSpec(
             summary="carry edited key frames to every frame of a clip and write the video",
             config="rerender.config:PropagateConfig",
             run="rerender.stage:propagate",
-            plan="rerender.plan:propagation_stages",
+            plan="rerender.plan:propagation_stage",
         ),
     },
 )

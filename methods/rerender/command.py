@@ -15,7 +15,7 @@ import numpy as np
 from rerender.config import PropagateRunConfig
 from rerender.keyfiles import find_keyframes
 from rerender.keyframes import scene_cuts
-from rerender.plan import propagation_stages
+from rerender.plan import propagation_stage
 from rerender.propagation import intervals
 from rerender.stage import Propagation, watch
 from videoedit.images import Pictures, contact_rows, write_image
@@ -47,7 +47,7 @@ def plan(config: PropagateRunConfig, info: VideoInfo, *, estimate: bool = False)
         f"{float(info.fps / config.video.stride):g} fps{', with sound' if info.has_audio else ''}",
         size=size,
         output_size=source if config.video.output_size == "source" else size,
-        stages=propagation_stages(config.propagate, count, len(keys), size),
+        stages=(propagation_stage(config.propagate, count, len(keys), size),),
         weights_mb=0.0,
     )
 

@@ -16,15 +16,14 @@ from rerender.pictures import flow_sheet
 from rerender.stage import Chosen, choose_keyframes, propagate
 from rerender.translate import Translator
 from videoedit.flow_models import FlowCache, FlowEstimator, flow_pair, load_flow
+from videoedit.frame_measures import TRUTH, measure_files
 from videoedit.images import Pictures, contact_rows, write_image
-from videoedit.metrics import measure_edit
 from videoedit.planning import size_for
 from videoedit.run import Run, digest, file_sha256
 from videoedit.types import EditResult, Models, Video
-from videoedit.video import read_video, stretch_frames, write_clip
+from videoedit.video import iter_frames, stretch_frames, write_clip
 
-MEASURED = 120  # frames, from the first on, of which the figures of the whole video are taken
-EDIT, SOURCE, TRUTH = "edit.mp4", "source.mp4", "truth.mp4"
+EDIT, SOURCE = "edit.mp4", "source.mp4"
 
 
 def edit(config: RerenderConfig, models: Models, video: Video, run: Run) -> EditResult:
@@ -172,26 +171,23 @@ class _Job:
         key = digest([file_sha256(self.run.path(EDIT)), file_sha256(truth) if truth else None])
         with self.run.stage("measure", key, [self.run.path(EDIT)]) as needed:
             if needed:
-                count, with_clip = min(self.video.num_frames, MEASURED), self.models.name == "mini"
-                wanted = self.truth_frames(count) if truth else None
-                source, edited = (self.read_back(name, count) for name in (SOURCE, EDIT))
-                figures = measure_edit(source, edited, prompt, wanted, with_clip=with_clip)
-                warp_errors = self.run.record["plots"]["warp_error"]
-                self.run.record["metrics"] = {prompt: figures | {"warp_error@1": float(np.mean(warp_errors))}}
-                if wanted is not None:
-                    reference = measure_edit(source, wanted, prompt, wanted, with_clip=with_clip)
-                    self.run.record["metrics"][f"ground truth: {prompt}"] = reference
+                figures = measure_files(
+                    self.run.path(SOURCE),
+                    self.run.path(EDIT),
+                    prompt,
+                    self.truth(),
+                    size=self.size,
+                    with_clip=self.models.name == "mini",
+                )
+                figures[prompt]["warp_error@1"] = float(np.mean(self.run.record["plots"]["warp_error"]))
+                self.run.record["metrics"] = figures
 
-    def read_back(self, name: str, count: int) -> np.ndarray:
-        """The first frames of a written video at the working size, uint8 [F, H, W, 3]."""
-        return stretch_frames(read_video(self.run.path(name), num_frames=count).frames, self.size)
-
-    def truth_frames(self, count: int) -> np.ndarray:
-        """What the edit should show, at the working size."""
-        assert self.config.truth is not None
-        c = self.config.video
-        frames = read_video(self.config.truth, start=c.start, stride=c.stride, num_frames=count).frames
-        return stretch_frames(frames, self.size)
+    def truth(self) -> Iterator[np.ndarray] | None:
+        """What the edit should show, uint8 [H, W, 3] each, if it is known."""
+        c = self.config
+        if c.truth is None:
+            return None
+        return iter_frames(c.truth, start=c.video.start, stride=c.video.stride, num_frames=self.video.num_frames)
 
     def show(self) -> None:
         """Videos and pictures for the report."""
@@ -199,10 +195,10 @@ class _Job:
         videos = [{"label": "source", "role": "source", "prompt": "", "file": SOURCE}]
         if self.config.until == "video":
             videos.append({"label": prompt, "role": "edit", "prompt": prompt, "file": EDIT})
-            if self.config.truth:
-                frames = iter(self.truth_frames(self.video.num_frames))
-                write_clip(self.run.path(TRUTH), frames, self.video, self.output_size)
-                videos.append({"label": f"ground truth: {prompt}", "role": "truth", "prompt": prompt, "file": TRUTH})
+            if truth := self.truth():
+                target = self.run.path("truth.mp4")
+                write_clip(target, truth, self.video, self.output_size)
+                videos.append({"label": TRUTH + prompt, "role": "truth", "prompt": prompt, "file": target.name})
         self.run.record["videos"] = videos
         indices = self.chosen.indices
         shown = indices[:: max(1, -(-len(indices) // 8))]

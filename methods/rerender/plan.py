@@ -31,7 +31,7 @@ def plan(config: RerenderConfig, info: VideoInfo, *, estimate: bool = False) -> 
         raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
     specs = [ControlSpec.parse(text) for text in config.controls]
     frames = choose_frames(info.frames, config, most=None)
-    keys = key_count(config.keyframes, frames)
+    keys, choosing = plan_keyframes(config.keyframes, frames)
     folder = local_folder(config.model)
     shape = ModelShape.read(folder) if folder else ModelShape.unknown()
     source = (info.width, info.height)
@@ -41,7 +41,7 @@ def plan(config: RerenderConfig, info: VideoInfo, *, estimate: bool = False) -> 
     notes = ["Scene cuts, if there are any, add key frames."] if config.keyframes.scene_cuts else []
     notes += [] if folder else ["The model is not on this disk yet: sizes are guessed, costs unknown."]
     stages = [
-        *choosing_stages(config.keyframes, frames),
+        choosing,
         StagePlan(
             "translate",
             f"{keys} key frames x {evaluations} network evaluations (official: {2 * config.translate.steps})",
@@ -50,7 +50,7 @@ def plan(config: RerenderConfig, info: VideoInfo, *, estimate: bool = False) -> 
         ),
     ]
     if config.until == "video":
-        stages += propagation_stages(config.propagate, frames, keys, size)
+        stages += [propagation_stage(config.propagate, frames, keys, size)]
     return Plan(
         frames=f"{frames} of {info.frames} frames, {float(info.fps / config.video.stride):g} fps"
         f"{', with sound' if info.has_audio else ''}",
@@ -71,12 +71,13 @@ def key_count(config: KeyframesConfig, frames: int) -> int:
     return len(uniform(frames, (config.interval + 1) // 2 if config.adaptive else config.interval))
 
 
-def choosing_stages(config: KeyframesConfig, frames: int) -> tuple[StagePlan, ...]:
+def plan_keyframes(config: KeyframesConfig, frames: int) -> tuple[int, StagePlan]:
     """How many of `frames` frames become key frames, and by which rule; scene cuts, if there are any, add some."""
-    return (StagePlan("key frames", f"{key_count(config, frames)} of {frames}, {_rule(config)}"),)
+    count = key_count(config, frames)
+    return count, StagePlan("key frames", f"{count} of {frames}, {_rule(config)}")
 
 
-def propagation_stages(config: PropagateConfig, frames: int, keys: int, size: tuple[int, int]) -> tuple[StagePlan, ...]:
+def propagation_stage(config: PropagateConfig, frames: int, keys: int, size: tuple[int, int]) -> StagePlan:
     """Cost of carrying `keys` key frames to `frames` frames of `size` (width, height)."""
     cost = COST["flow" if config.propagator == "flow" else config.preset]
     pixels = size[0] * size[1] / 1e6
@@ -84,7 +85,7 @@ def propagation_stages(config: PropagateConfig, frames: int, keys: int, size: tu
     seconds = between * pixels * (2 * cost + FLOW_COST) / _workers(config)
     how = "flow" if config.propagator == "flow" else f"patchmatch, {config.preset}"
     what = f"{between} frames from both sides, {how}, {_workers(config)} workers"
-    return (StagePlan("propagate", what, seconds=seconds, memory_mb=(250 + 200 * pixels) * _workers(config)),)
+    return StagePlan("propagate", what, seconds=seconds, memory_mb=(250 + 200 * pixels) * _workers(config))
 
 
 def _workers(config: PropagateConfig) -> int:

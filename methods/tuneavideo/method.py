@@ -10,6 +10,7 @@ import numpy as np
 
 from tuneavideo.config import TuneAVideoConfig
 from tuneavideo.stage import JointEdit
+from videoedit.frame_measures import TRUTH
 from videoedit.metrics import measure_edit, psnr
 from videoedit.planning import size_for
 from videoedit.run import Run, digest, file_sha256, file_stem
@@ -17,7 +18,6 @@ from videoedit.types import EditResult, Models, Video
 from videoedit.video import read_video, stretch_frames, write_clip
 
 SOURCE, RECONSTRUCTION = "source.mp4", "reconstruction.mp4"
-TRUTH = "ground truth: "  # before the prompt, in the names of videos and figures
 
 
 def edit(config: TuneAVideoConfig, models: Models, video: Video, run: Run) -> EditResult:
@@ -30,11 +30,6 @@ def edit(config: TuneAVideoConfig, models: Models, video: Video, run: Run) -> Ed
     job = _Job(config, models, video, run)
     if video.num_frames == 1:
         run.note("The clip has one frame: it is edited as a still.")
-    if config.invert.steps != config.sample.steps:
-        run.note(
-            f"Inversion takes {config.invert.steps} steps but sampling {config.sample.steps}: "
-            "they end at different noise levels, so motion is kept less well."
-        )
     job.write_source()
     job.joint.encode()
     job.joint.tune()

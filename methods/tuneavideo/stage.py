@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,7 +25,7 @@ from videoedit.errors import ShapeError
 from videoedit.guidance import guided
 from videoedit.inversion import ddim_invert
 from videoedit.prompts import encode_prompts
-from videoedit.run import Run, atomic_path, digest, file_stem
+from videoedit.run import Run, atomic_path, digest, digest_frames, file_stem
 from videoedit.sampling import ddim_sample
 from videoedit.types import Models, Video
 from videoedit.video import stretch_frames
@@ -80,8 +79,7 @@ class JointEdit:
     def keys(self) -> dict[str, str]:
         """A hash for each stage of all that its files depend on; of the clip, that is what the frames show."""
         c, models = self.config, self.models
-        pixels = hashlib.sha256(np.ascontiguousarray(self.frames).data).hexdigest()
-        encode = digest([pixels, self.frames.shape, models.fingerprint, str(models.dtype), models.device.type])
+        encode = digest([digest_frames(self.frames), models.fingerprint, str(models.dtype), models.device.type])
         tuned = digest([encode, deciding(c.network), deciding(c.tune), self.source_prompt, self.seed, str(c.adapter)])
         inverted = digest([tuned, deciding(c.invert)])
         sampled = digest([inverted, deciding(c.sample), self.negative_prompt])
@@ -187,7 +185,12 @@ class JointEdit:
 
     def invert(self) -> None:
         """DDIM inversion with the tuned network on the empty prompt (official: no guidance)."""
-        target = self.run.path("inverted.safetensors")
+        target, c = self.run.path("inverted.safetensors"), self.config
+        if c.invert.steps != c.sample.steps:
+            self.run.note(
+                f"Inversion takes {c.invert.steps} steps but sampling {c.sample.steps}: "
+                "they end at different noise levels, so motion is kept less well."
+            )
         with self.run.stage("invert", self.keys["invert"], [target]) as needed:
             if needed:
                 self._save(target, latents=self._inverted_latents())

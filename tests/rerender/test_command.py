@@ -172,7 +172,7 @@ def test_the_plan_counts_and_checks(clip: Path, keys: Path):
 @pytest.mark.parametrize("propagator", ["flow", "patchmatch"])
 def test_kill_9_at_random_moments_changes_nothing(propagator: str, clip: Path, keys: Path, tmp_path: Path):
     """Twenty kills while reading, propagating and writing; see killer.py."""
-    script = Path(__file__).with_name("killer.py")
+    script = Path(__file__).parents[1] / "killer.py"
     kills = "14" if propagator == "flow" else "6"
     propagate = {"propagator": propagator, "preset": "preview", "flow": "dis", "workers": 2}
     settings = json.dumps({"clip": str(clip), "keyframes": [str(keys)], "cuts": [], "propagate": propagate})

@@ -149,7 +149,7 @@ def test_the_plan_counts_key_frames_and_evaluations(config):
 @pytest.mark.slow
 def test_kill_9_at_random_moments_changes_nothing(settings, tmp_path: Path):
     """Twenty kills while choosing, translating, propagating and writing; see killer.py."""
-    script = Path(__file__).with_name("killer.py")
+    script = Path(__file__).parents[1] / "killer.py"
     arguments = ["rerender", json.dumps(settings(translate={"steps": 6})), str(tmp_path), "20"]
     done = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

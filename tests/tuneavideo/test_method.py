@@ -240,12 +240,13 @@ def test_the_plan_counts_without_weights(config, tmp_path: Path):
 @pytest.mark.slow
 def test_kill_9_at_random_moments_changes_nothing(tiny_folder: Path, square_clip: Path, tmp_path: Path):
     """Twenty kills during tuning, inversion and sampling; see killer.py."""
-    script = Path(__file__).with_name("killer.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(tiny_folder), str(square_clip), str(tmp_path), "20"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    settings = {
+        "clip": str(square_clip), "model": str(tiny_folder), "device": "cpu", "source_prompt": "a square",
+        "prompts": ["a red square", "snow"], "tune": {"steps": 40, "checkpoint_every": 7},
+        "invert": {"steps": 30}, "sample": {"steps": 30},
+    }  # fmt: skip
+    script = Path(__file__).parents[1] / "killer.py"
+    arguments = ["tuneavideo", json.dumps(settings), str(tmp_path), "20"]
+    done = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "20 kills" in done.stdout

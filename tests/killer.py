@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -17,30 +18,22 @@ from pathlib import Path
 
 import torch
 
-from rerender import command as _command  # noqa: F401 - imported before forking
-from rerender import method as _method  # noqa: F401
+from videoedit import models as _models  # noqa: F401 - imported before forking
 from videoedit import report as _report  # noqa: F401
 from videoedit.config import ClipConfig, build_config
 from videoedit.pipeline import run_method
 from videoedit.plugins import get_method
 
 torch.set_num_threads(1)
+TIMED = ("run.json", "report.json", "report.html")  # these tell how long things took
 
 
 def outputs(folder: Path) -> dict[str, str]:
-    files = [file for kind in ("*.mp4", "*.json", "*.png", "flow/*", "keys/*") for file in folder.glob(kind)]
-    hashes = {
-        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in [*files, folder / "config.yaml"]
-        if file.name not in ("run.json", "report.json")
-    }
-    left = [
-        path.name
-        for path in folder.iterdir()
-        if path.name != ".lock" and (path.name.startswith(".") or path.name.endswith((".work", ".state.safetensors")))
-    ]
+    """Hashes of all that a run makes, also what it should have tidied up, except records of time."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in (*TIMED, ".lock")]
+    hashes = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     record = json.loads((folder / "run.json").read_text())
-    return hashes | {"left": str(left)} | {part: json.dumps(record[part]) for part in ("metrics", "plots", "notes")}
+    return hashes | {part: json.dumps(record[part]) for part in ("metrics", "plots", "notes")}
 
 
 def start(method: str, config: ClipConfig, folder: Path) -> int:
@@ -57,24 +50,22 @@ def start(method: str, config: ClipConfig, folder: Path) -> int:
 
 def moment(folder: Path) -> str:
     """How far a killed run had come."""
-    work = next(folder.glob("propagation-*"), None)
-    if work:
-        made = len(list(work.glob("*.frames.zip")))
-        return f"propagating, {made} intervals made"
-    keys = len(list(folder.glob("keys/*")))
-    if keys and not (folder / "edit.mp4").exists():
-        return f"translating, {keys} key frames made"
     record = folder / "run.json"
-    return f"after {len(json.loads(record.read_text())['stages'])} stages" if record.exists() else "start"
+    stages = list(json.loads(record.read_text())["stages"]) if record.exists() else []
+    work = any(folder.glob("*.work")) or any(folder.glob("*.state.safetensors"))
+    return f"after {stages[-1] if stages else 'the start'}{', in the middle of work' if work else ''}"
 
 
 def main(method: str, settings: str, work: Path, wanted: int) -> None:
-    config = build_config(get_method(method).load("config"), json.loads(settings))
+    spec = get_method(method)
+    spec.load("edit")
+    config = build_config(spec.load("config"), json.loads(settings))
     began = time.monotonic()
     assert os.waitpid(start(method, config, work / "calm"), 0)[1] == 0
     length = time.monotonic() - began
     calm = outputs(work / "calm")
-    assert calm["left"] == "[]", calm["left"]
+    left = [name for name in calm if re.search(r"(^|/)\.|\.work/|\.state\.safetensors$", name)]
+    assert not left, left
     rng = random.Random(5)
     kills = rounds = 0
     during: dict[str, int] = {}
