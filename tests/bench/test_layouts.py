@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import logging
 import shutil
 from collections.abc import Callable
@@ -433,5 +434,32 @@ def test_export_refuses_what_it_cannot_do(tmp_path: Path, suite: Suite) -> None:
     with pytest.raises(InputError, match="no results in"):
         export_results(tmp_path, "tgve", tmp_path / "out")
     finished(tmp_path / "run", suite)
+    with pytest.raises(ConfigError, match="png or jpg, not 'gif'"):
+        export_results(tmp_path / "run", "tgve", tmp_path / "out", pictures="gif")
     with pytest.raises(OutputError, match="is there already and not empty"):
         export_results(tmp_path / "run", "tgve", tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_scores_are_the_same_after_a_round_trip(tint_suite: Callable[..., Path], tmp_path: Path) -> None:
+    from videoedit.bench import choose_contestants, run_suite
+
+    suite = read_suite(tint_suite())
+    ours = run_suite(suite, choose_contestants(suite, ["tint"]), tmp_path / "ours")
+    ways = {"exact": ("tgve", "png"), "other": ("v2vbench", None), "lossy": ("tgve", None)}
+    back = [
+        f"{name}={export_results(tmp_path / 'ours', layout, tmp_path / name, pictures=kind) / 'tint'}"
+        for name, (layout, kind) in ways.items()
+    ]
+    theirs = run_suite(suite, choose_contestants(suite, [], back), tmp_path / "theirs")
+    after = {unit.name[:3]: unit.figures for unit in theirs.units}
+    edits = [unit for unit in ours.units if unit.method == "tint"]
+    assert len(edits) == 4
+    for unit, metric in itertools.product(edits, ("strength@1", "psnr@1", "flicker_ratio@1", "background_psnr@1")):
+        figure = unit.figures[metric]
+        exact, other, lossy = (after[unit.clip, unit.edit, name][metric] for name in ways)
+        assert figure == exact == other
+        if figure is None:  # no truth, or nothing to keep
+            assert lossy is None and metric in ("psnr@1", "background_psnr@1")
+        else:
+            assert lossy != figure and lossy == pytest.approx(figure, rel=0.05)

@@ -110,11 +110,14 @@ def export(
     folder: Folder,
     layout: Annotated[str, typer.Argument(help="tgve or v2vbench.")],
     target: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    pictures: Annotated[
+        str | None, typer.Option("--pictures", help="png (keeps scores exactly) or jpg; tgve: jpg, v2vbench: png.")
+    ] = None,
 ) -> None:
     """Write the videos of a results' folder as another benchmark expects them."""
     from videoedit.bench.layouts import export_results
 
-    typer.echo(str(export_results(folder, layout, target)))
+    typer.echo(str(export_results(folder, layout, target, pictures=pictures)))
 
 
 @app.command()
