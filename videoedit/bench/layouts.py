@@ -3,7 +3,7 @@
 - ``tgve``: LOVEU-TGVE 2023. In: ``SUBSET/480p_videos/CLIP.mp4`` (or ``480p_frames/CLIP/``) with its table (CSV) or its
   folder of YAML configs. Out, for each method: ``SUBSET/CLIP/TYPE/00000.jpg``, as it is submitted.
 - ``v2vbench``: V2VBench. In: ``CLIP.mp4`` and the index, a YAML file. Out: ``CLIP/NUMBER/00000.png``, and the index.
-- ``clips``: in only, any folder of videos with a table of prompts: CSV with a heading, or a YAML list with the same keys.
+- ``clips``: in only, any folder of videos with a table: CSV with a heading, or a YAML list with the same keys.
   A row is one edit: ``clip`` (file name), ``prompt`` (what the edit should show) and ``type`` (subject, background,
   attribute, style or several); where wanted, ``edit`` (its id) and ``truth``; and of the clip, in any of its rows,
   ``source_prompt`` (what it shows), ``start``, ``stride``, ``frames`` and ``mask``.
