@@ -47,8 +47,8 @@ LICENCES = {  # what a run was made with -> the terms a user should know of
     "rerender": "Own implementation of Rerender-A-Video (Yang et al., SIGGRAPH Asia 2023; official code S-Lab 1.0, "
     "non-commercial: none of it is used here). Its propagation follows EbSynth, on which Adobe holds patents.",
     "hybrid": "Own implementation of parts of Tune-A-Video (official code Apache-2.0) and of Rerender-A-Video "
-    "(official code S-Lab 1.0, non-commercial: none of it is used here). Its propagation follows EbSynth, on which Adobe "
-    "holds patents.",
+    "(official code S-Lab 1.0, non-commercial: none of it is used here). Its propagation follows EbSynth, on which "
+    "Adobe holds patents.",
     "propagate": "Follows EbSynth (public domain), whose PatchMatch Adobe has patented (US 8,861,869); "
     "the flow propagator does without it.",
     "mini": "Apache-2.0, trained on pictures made from Fluent Emoji (MIT, Microsoft); see its model card.",
