@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from videoedit.flow_models import FlowCache, FlowEstimator, FlowPair
 
 WORKING_SIDE = 256  # pixels of the shorter side at which the motion of two clips is compared
+ALIKE_LEVELS = 32  # grey levels by which encoding, or the light of another background, may change a pixel
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,13 @@ class Material:
         """What the edit should leave alone, bool [F, H, W]; None if that is nothing or not known.
 
         Of a box, all outside it is not the subject, but only its middle is sure to be: half its width and height.
+        Where there is a truth, what it changes need not stay: another subject may be larger than the first.
         """
-        if self.kind in ("subject", "attribute"):
-            return None if self._subject is None else ~self._subject
-        if self.kind != "background":
+        if self._subject is None or self.kind not in ("subject", "attribute", "background"):
             return None
-        return self.mask if self.mask is not None else self._in_boxes(0.5)
+        keep = ~self._subject if self.kind != "background" else self.mask
+        keep = self._in_boxes(0.5) if keep is None else keep
+        return keep if self.truth is None or keep is None else keep & _alike(self.truth, self.source)
 
     @functools.cached_property
     def change(self) -> np.ndarray | None:
@@ -178,6 +180,11 @@ def _estimator(name: str) -> FlowEstimator:
     from videoedit.flow_models import load_flow
 
     return load_flow(name)
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """bool [F, H, W]: where two clips show the same, up to encoding and light."""
+    return np.stack([(cv2.absdiff(x, y) <= ALIKE_LEVELS).all(-1) for x, y in zip(a, b, strict=True)])
 
 
 def _at_working_size(frames: np.ndarray) -> list[np.ndarray]:
