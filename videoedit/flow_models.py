@@ -122,7 +122,7 @@ class Raft:
         except RuntimeError as error:
             raise WeightsError(f"these are not the weights of RAFT {size}: {first_line(error)}") from error
         try:
-            self.device = torch.device(device) if device else _best_device()
+            self.device = torch.device(device) if device else best_device()
             self.network.to(self.device)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"optical flow cannot run on device {str(device)!r}: {first_line(error)}") from error
@@ -155,7 +155,8 @@ def _at_working_size(
     return resize_flow(estimate(resized), (width, height))
 
 
-def _best_device() -> torch.device:
+def best_device() -> torch.device:
+    """A GPU if there is one."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return accelerator or torch.device("cpu")
 

@@ -65,6 +65,10 @@ _PIXELS = "videoedit.metrics.pixels:"
 _MOTION = "videoedit.metrics.motion:"
 _SUBJECT = "videoedit.metrics.subject:"
 _PARITY = "videoedit.metrics.parity:"
+_CLIP = "videoedit.metrics.clip:"
+_LPIPS = "videoedit.metrics.lpips:"
+_L14, _B32 = ("clip-vit-large-patch14",), ("clip-vit-base-patch32",)
+_PICKSCORE = ("PickScore_v1", "CLIP-ViT-H-14-laion2B-s32B-b79K")
 _ONLY_RENDERED = "Only for rendered clips, as above."
 
 _OURS = (
@@ -149,14 +153,57 @@ _OURS = (
     Metric("clip_text@mini", "CLIP text (mini)",
            "Likeness of the frames to the prompt, by the miniature CLIP. Honest only for the rendered "
            "subjects, backgrounds, colours and styles that it was trained on.",
-           "higher", ("frames", "prompt"), group="alignment"),
+           "higher", ("frames", "prompt"), measure=_CLIP + "clip_text_mini_of", group="alignment",
+           weights=("mini-clip",), headline=True),
     Metric("clip_text_gain@mini", "CLIP text gain (mini)",
            "The edit's likeness to its prompt minus the source's: above 0, the edit moved towards the prompt. "
            "Only for rendered clips, as above.",
-           "higher", ("frames", "source", "prompt"), group="strength"),
+           "higher", ("frames", "source", "prompt"), measure=_CLIP + "clip_text_gain_mini_of", group="strength",
+           weights=("mini-clip",)),
     Metric("clip_frame@mini", "CLIP frames (mini)",
            f"Mean likeness of every two frames, by the miniature CLIP. {_ONLY_RENDERED}",
-           "higher", ("frames",), group="consistency"),
+           "higher", ("frames",), measure=_CLIP + "clip_frame_mini_of", group="consistency", weights=("mini-clip",)),
+    Metric("clip_text@tgve", "CLIP text (TGVE)",
+           "LOVEU-TGVE's CLIPText: logit scale times cosine of each frame (480 x 480) and the prompt, CLIP ViT-L/14, "
+           "about 0 to 100, neither clamped nor times 2.5. Prompts of more than 77 tokens have none, as there.",
+           "higher", ("frames", "prompt"), measure=_CLIP + "clip_text_tgve_of", group="alignment", weights=_L14,
+           headline=True),
+    Metric("clip_frame@tgve", "CLIP frames (TGVE)",
+           "LOVEU-TGVE's CLIPFrame: mean cosine of every two different frames (480 x 480), CLIP ViT-L/14. An untouched "
+           "copy does best.",
+           "higher", ("frames",), measure=_CLIP + "clip_frame_tgve_of", group="consistency", weights=_L14),
+    Metric("pickscore@tgve", "PickScore (TGVE)",
+           "How much people may like the frames (480 x 480) for the prompt, which is cut at 77 tokens: logit scale "
+           "times cosine, PickScore_v1.",
+           "higher", ("frames", "prompt"), measure=_CLIP + "pickscore_tgve_of", group="alignment", weights=_PICKSCORE),
+    Metric("semantic_consistency@v2vbench", "Semantic consistency (V2VBench)",
+           "Mean of max(0, cosine) of each frame and the next, CLIP ViT-L/14 before its projection. An untouched copy "
+           "does best.",
+           "higher", ("frames",), measure=_CLIP + "semantic_consistency_v2vbench_of", group="consistency",
+           weights=_L14),
+    Metric("clip_direction@b32", "CLIP direction",
+           "Do the frames differ from the source's as the prompt does from the source's prompt? Cosine of both "
+           "differences, CLIP ViT-B/32: 0 = unmoved or unrelated.",
+           "higher", ("frames", "source", "prompt"), measure=_CLIP + "clip_direction_b32_of", group="strength",
+           weights=_B32, headline=True),
+    Metric("fram_acc@b32", "Fram-Acc",
+           "Share of frames that CLIP ViT-B/32 finds at least as likely for the prompt as for the source's (FateZero, "
+           "without its crop of portrait frames).",
+           "higher", ("frames", "prompt"), measure=_CLIP + "fram_acc_b32_of", group="alignment", weights=_B32),
+    Metric("tem_con@b32", "Tem-Con",
+           "Mean cosine of each frame and the next, CLIP ViT-B/32 (FateZero). An untouched copy does best.",
+           "higher", ("frames",), measure=_CLIP + "tem_con_b32_of", group="consistency", weights=_B32),
+    # -- with LPIPS -------------------------------------------------------------------------------------------
+    Metric("lpips@alex", "LPIPS",
+           "How different the frames look from the ground truth to AlexNet (version 0.1): 0 = identical, 0.1 close.",
+           "lower", ("frames", "truth"), measure=_LPIPS + "lpips_of", weights=("lpips",)),
+    Metric("lpips_source@alex", "LPIPS to the source",
+           "How different the frames look from the source's to AlexNet, where the edit should change something if that "
+           "is known: how much was changed, for better or worse.",
+           "none", ("frames", "source"), measure=_LPIPS + "lpips_source_of", group="strength", weights=("lpips",)),
+    Metric("lpips_keep@alex", "Preservation, LPIPS",
+           "How different what the edit should leave alone looks from the source to AlexNet: 0 = untouched.",
+           "lower", ("frames", "source", "keep"), measure=_LPIPS + "lpips_keep_of", weights=("lpips",)),
     # -- what became of the file, and what it took ------------------------------------------------------------
     Metric("frame_share@1", "Frames", "Frames of the result as a multiple of those asked for: 1 = none is lost.",
            "one", ("facts",), "x", _PARITY + "frame_share_of", "parity"),
