@@ -6,6 +6,7 @@ No driver and no package: the browser's DevTools protocol is JSON, each message 
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -36,16 +37,19 @@ class Browser:
 
     def __init__(self, profile: Path) -> None:
         assert CHROMIUM
-        theirs_in, self._out = os.pipe()
-        self._in, theirs_out = os.pipe()
-        # The protocol wants descriptors 3 and 4; sh puts them there.
-        start = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
-        command = ["sh", "-c", start, "sh", CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", "about:blank"]
-        self._process = subprocess.Popen(
-            command, pass_fds=(theirs_in, theirs_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        os.close(theirs_in)
-        os.close(theirs_out)
+        commands, self._out = os.pipe()
+        self._in, answers = os.pipe()
+        theirs = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (commands, answers)]
+
+        def wire() -> None:  # the protocol wants descriptors 3 (commands) and 4 (answers)
+            os.dup2(theirs[0], 3)
+            os.dup2(theirs[1], 4)
+
+        command = [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", "about:blank"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, preexec_fn=wire, close_fds=False, **quiet)
+        for end in (commands, answers, *theirs):
+            os.close(end)
         self._text, self._number, self._session = b"", 0, ""
         self.requests: list[str] = []  # addresses asked for, without those inside the page (data:)
         self.complaints: list[str] = []  # errors and warnings of the console, uncaught exceptions, refused by policy

@@ -16,10 +16,10 @@ from videoedit.errors import InputError
 from videoedit.html import SMALL, data_uri, preview, thumbnail
 
 EMBED_LIMIT = 30 * 2**20  # bytes of video inside one page
-PREVIEW_SIDE = 320  # longer side, pixels, of a preview that stands in for a video over the limit
+PREVIEW_SIDE = 384  # longer side, pixels, of a preview that stands in for a video over the limit
 POSTER_SIDE = 256
 LEAST_SHARE = 24 * 2**10  # bytes; where a video's share is below this, no preview is worth its while
-PLAYED = {"h264", "vp8", "vp9", "av1"}
+MANY = 200  # videos; above, posters are smaller
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,23 @@ class Film:
 def load_films(cuts: Iterable[Cut], folder: Path) -> dict[Cut, Film]:
     """A film for each different cut; `folder` is the page's. A file that is missing or broken becomes a problem."""
     films = {cut: Film(f"film-{number}") for number, cut in enumerate(dict.fromkeys(cuts))}
-    sound = {cut: film for cut, film in films.items() if _inspect(cut, film)}
+    side = POSTER_SIDE if len(films) <= MANY else POSTER_SIDE // 2
+    sound = {cut: film for cut, film in films.items() if _inspect(cut, film, side)}
     whole = {cut: _is_whole(cut) for cut in sound}
     total = sum(cut.path.stat().st_size for cut in sound if whole[cut])
-    share = EMBED_LIMIT // max(1, len(sound))
+    limit = EMBED_LIMIT if total <= EMBED_LIMIT else EMBED_LIMIT // len(sound)
+    known: dict[str, str] = {}
     for cut, film in sound.items():
         film.link = quote(os.path.relpath(cut.path, folder))
-        _embed(cut, film, whole[cut], EMBED_LIMIT if total <= EMBED_LIMIT and whole[cut] else share)
+        try:
+            _embed(cut, film, whole[cut], limit)
+        except InputError as error:
+            film.problem = f"{cut.path.name}: {error}"
+        film.id = known.setdefault(film.data, film.id) if film.data else film.id
     return films
 
 
-def _inspect(cut: Cut, film: Film) -> bool:
+def _inspect(cut: Cut, film: Film, side: int) -> bool:
     """Fill in size and poster; False, with the problem, if there is nothing to show."""
     from videoedit.video import iter_frames
 
@@ -80,7 +86,7 @@ def _inspect(cut: Cut, film: Film) -> bool:
         film.problem = f"{cut.path.name} cannot be read: {error}"
         return False
     film.height, film.width = frame.shape[:2]
-    image = cv2.cvtColor(thumbnail(frame, POSTER_SIDE), cv2.COLOR_RGB2BGR)
+    image = cv2.cvtColor(thumbnail(frame, side), cv2.COLOR_RGB2BGR)
     film.poster = data_uri("image/webp", cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 75])[1].tobytes())
     return True
 
@@ -91,26 +97,25 @@ def _is_whole(cut: Cut) -> bool:
 
     from videoedit.video import probe
 
+    if cut.path.suffix.lower() not in (".mp4", ".m4v"):
+        return False
     with av.open(str(cut.path)) as container:
-        stream = container.streams.video[0]
-        plays = cut.path.suffix.lower() in (".mp4", ".m4v", ".webm") and stream.codec_context.name in PLAYED | {
-            "libdav1d"
-        }
-        plays = plays and stream.codec_context.pix_fmt == "yuv420p"
+        context = container.streams.video[0].codec_context
+        plays = context.name == "h264" and context.pix_fmt == "yuv420p"
     return plays and (cut.frames is None or cut.frames == (0, 1, probe(cut.path).frames))
 
 
-def _embed(cut: Cut, film: Film, whole: bool, limit: int) -> None:
+def _embed(cut: Cut, film: Film, whole: bool, limit: float) -> None:
     """Put a film into the page: the file, a smaller copy of the cut, or only a link."""
     size = cut.path.stat().st_size
     if whole and size <= limit:
         film.data, film.link = base64.b64encode(cut.path.read_bytes()).decode(), ""
         return
     start, stride, count = cut.frames or (0, 1, None)
-    side = PREVIEW_SIDE if whole else max(PREVIEW_SIDE, SMALL)
     data = None
     if limit >= LEAST_SHARE or not whole:
-        data = preview(cut.path, limit if whole else math.inf, side, start=start, stride=stride, num_frames=count)
+        most = limit if whole else math.inf  # a cut has no file to link to
+        data = preview(cut.path, most, PREVIEW_SIDE, start=start, stride=stride, num_frames=count)
     if data is not None:
         film.data = base64.b64encode(data).decode()
         film.remark = f"A smaller preview: the video has {size / 2**20:.1f} MiB." if whole else ""

@@ -60,7 +60,7 @@ def write_page(results: Results, folder: Path) -> Path:
         "kinds": _table(results, methods, _kinds(results), rows, words, {}),
         "failures": _failures(results),
         "groups": groups,
-        "films": [film for film in films.values() if film.data],
+        "films": {film.id: film.data for film in films.values() if film.data},
         "linked": any(film.link and not film.data for film in films.values()),
         "figures": _all_figures(results, methods, rows, words),
         "published": _published(results, methods, rows),
