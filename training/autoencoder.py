@@ -15,7 +15,7 @@ from training.dataset import SIZE, Renders
 from training.latents import CHANNELS, COARSE, SCALING_FACTOR, PatchBasis, photographs, quadrant_slices
 
 LOG_VARIANCE = -7.0  # of the posterior, constant: standard deviation 0.03
-NOISE = 0.06  # of the latents the decoder learns from
+NOISE, GRAIN = 0.06, 0.4  # of the latents the decoder learns from; half of them have more, to tidy up grainy samples
 ANCHOR = 100.0  # size of the constant features that keep the encoder's last GroupNorm from rescaling the others
 LINEAR, GAIN = 16.0, 2.0  # where SiLU is a straight line, and how large the latents are there
 
@@ -132,10 +132,11 @@ def install_decoder(vae: AutoencoderKL, spread: np.ndarray, start: Path) -> None
 
 
 def loss(vae: AutoencoderKL, images: np.ndarray, basis: PatchBasis, rng: np.random.Generator) -> Tensor:
-    """Error of the pictures decoded from slightly noisy latents, and of their slopes."""
+    """Error of the pictures decoded from noisy latents, and of their slopes."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents = basis.encode(images)
-    latents += NOISE * SCALING_FACTOR * rng.standard_normal(latents.shape, dtype=np.float32)
+    level = np.where(rng.random(len(images)) < 0.5, NOISE, rng.uniform(NOISE, GRAIN, len(images))) * SCALING_FACTOR
+    latents += level[:, None, None, None].astype(np.float32) * rng.standard_normal(latents.shape, dtype=np.float32)
     given = torch.from_numpy(latents / SCALING_FACTOR).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         decoded = vae.decode(given).sample.float()

@@ -38,11 +38,11 @@ class Plan:
     train_count: int = 60_000
     judge_count: int = 16_000
     fresh_count: int = 2_000
-    unet: float = 3600
-    vae: float = 700
+    unet: float = 9000
+    vae: float = 1200
     clip: float = 1250
-    judge: float = 240
-    controlnet: float = 700
+    judge: float = 400
+    controlnet: float = 1500
 
     @property
     def art(self) -> Path:
