@@ -26,7 +26,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 def choose_metrics(suite: Suite, weights_dir: Path | None) -> tuple[dict[str, Metric], dict[str, str], list[str]]:
     """The suite's metrics by full id, those that lack their weights with the reason, and problems, a line each."""
     known = {name: metric for name, metric in all_metrics().items() if metric.measure}
-    short = {metric.name: metric for metric in known.values()}
+    short = {metric.name: metric for metric in reversed(known.values())}  # the first of a name, as `describe`
     asked = known if suite.metrics is None else suite.metrics
     chosen = {name: known.get(name.partition("/")[0]) or short.get(name) for name in asked}
     problems = [
