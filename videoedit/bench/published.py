@@ -27,7 +27,7 @@ Read = Literal["paper", "leaderboard", "second hand"]
 
 @dataclass(frozen=True)
 class Source:
-    """Who printed a number."""
+    """Who printed a number; `name` is short enough for a table."""
 
     name: str
     title: str

@@ -90,7 +90,7 @@ def table_metrics(results: Results, metrics: Sequence[str] | None = None) -> lis
     chosen = metrics or [name for name, info in results.metrics.items() if info.headline] or list(results.metrics)
     strength = [name for name, info in results.metrics.items() if info.group == "strength"]
     if not any(name in chosen for name in strength):
-        chosen = [*strength, *chosen]
+        chosen = [*([name for name in strength if results.metrics[name].headline] or strength), *chosen]
     return sorted(dict.fromkeys(chosen), key=lambda name: _group(results.metrics[name]))
 
 
