@@ -101,9 +101,9 @@ def solvers(size: tuple[int, int]) -> Iterator[Row]:
     fast = measure(exact, REPEATS)
     apart = max(float(np.abs(a.ravel() - b).max()) for a, b in zip(exact(), iterative(), strict=True))
     compared = {"against": ("lsqr", slow.best), "wanted": 0.1}
-    yield row("cosine transform", "CPU time", fast.best, "s", group=group, values=fast.seconds, **compared)
-    yield row("lsqr", "CPU time", slow.best, "s", group=group, values=slow.seconds)
-    yield row("cosine transform", "difference", apart, "levels", group=group)
+    yield row("cosine transform", "CPU time", fast.best, "s", "lower", group=group, values=fast.seconds, **compared)
+    yield row("lsqr", "CPU time", slow.best, "s", "lower", group=group, values=slow.seconds)
+    yield row("cosine transform", "difference", apart, "levels", "lower", group=group)
 
 
 def steps(size: tuple[int, int]) -> Iterator[Row]:
@@ -117,8 +117,8 @@ def steps(size: tuple[int, int]) -> Iterator[Row]:
     group = f"steps, {size[0]}x{size[1]}"
     for name, step in work.items():
         cost = measure(step, REPEATS)
-        yield row(name, "CPU time", cost.best, "s", group=group, values=cost.seconds)
-        yield row(name, "peak memory", cost.peak_gib, "GiB", group=group)
+        yield row(name, "CPU time", cost.best, "s", "lower", group=group, values=cost.seconds)
+        yield row(name, "peak memory", cost.peak_gib, "GiB", "lower", group=group)
 
 
 def rows() -> Iterator[Row]:

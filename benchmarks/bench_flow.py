@@ -116,9 +116,9 @@ def measure(
         group = f"{clip.stem}, gap {gap}"
         errors, trips, occluded = np.array(values).T.tolist()
         for name, unit, found in (("photometric error", "", errors), ("round trip", "px", trips)):
-            yield row(estimator.name, name, float(np.mean(found)), unit, group=group, values=found)
-        yield row(estimator.name, "occluded", float(np.mean(occluded)), group=group, better="none", values=occluded)
-        yield row(estimator.name, "CPU time", min(seconds), "s", group=group, values=seconds)
+            yield row(estimator.name, name, float(np.mean(found)), unit, "lower", group=group, values=found)
+        yield row(estimator.name, "occluded", float(np.mean(occluded)), group=group, values=occluded)
+        yield row(estimator.name, "CPU time", min(seconds), "s", "lower", group=group, values=seconds)
 
 
 def photometric(first: np.ndarray, second: np.ndarray, flow: Tensor, visible: Tensor) -> float:

@@ -10,6 +10,7 @@ import os
 import platform
 import resource
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -53,12 +54,14 @@ def measure(work: Callable[[], object], repeats: int) -> Cost:
 
 
 def measure_alone(prepare: Callable[..., Callable[[], object]], *arguments: Any, repeats: int) -> Cost:
-    """`measure` what ``prepare(*arguments)`` returns, in a fresh process on one thread; both must be top-level names.
+    """`measure` what ``prepare(*arguments)`` returns, in a fresh process on one thread; `prepare` is a top-level name.
 
-    The process is forked from one that has imported the script and nothing else, so memory starts from the same level.
+    The process is forked from one that has imported the script and done nothing else: memory starts from one level.
     """
     os.environ.update(ONE_THREAD)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([Path(sys.argv[0]).stem])
+    with ProcessPoolExecutor(1, context) as pool:
         return pool.submit(_prepare_and_measure, prepare, arguments, repeats).result()
 
 

@@ -1,0 +1,84 @@
+"""Whole runs of every demo (``configs/*/demo.yaml``) through the command line, and where their time goes.
+
+Times, memory and the stages are those that a run records in its ``run.json``; "loading, report" is the rest of what the
+process and its workers took: Python, the models, reading, the report. Each process has one thread. The ratios are
+shares of the whole run's CPU time.
+
+Usage: python benchmarks/bench_end_to_end.py [--full]. Without `--full` all numbers of steps are a fifth of the demos'
+(so that it takes a minute or two), which changes the shares little: most stages are steps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from common import ONE_THREAD, ROOT, publish
+from results_schema import Row, row
+
+from videoedit.config import read_yaml
+
+LESS = 5
+REST = "loading, report"
+
+
+def fewer_steps(settings: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """``--set`` arguments that divide every number of steps in a config."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from fewer_steps(value, f"{prefix}{key}.")
+        elif key == "steps":
+            yield from ("--set", f"{prefix}steps={max(1, round(value / LESS))}")
+
+
+def run(method: str, config: Path, folder: Path, *, full: bool) -> Iterator[Row]:
+    """Run a demo; a row for each stage's CPU and wall seconds and peak memory, and for the whole."""
+    command = [sys.executable, "-m", "videoedit", "run", method, "--config", str(config), "--out", str(folder)]
+    command += [] if full else fewer_steps(read_yaml(config))
+    wall, cpu = time.perf_counter(), children_seconds()
+    subprocess.run(command, env=os.environ | ONE_THREAD, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    wall, cpu = time.perf_counter() - wall, children_seconds() - cpu
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    stages = record["stages"]
+    rest = {
+        "cpu_seconds": cpu - sum(stage["cpu_seconds"] for stage in stages.values()),
+        "seconds": wall - sum(stage["seconds"] for stage in stages.values()),
+    }
+    group = f"{method}: {record['input']['frames']} frames, {len(record['videos'])} videos"
+    yield row("whole run", "CPU time", cpu, "s", "lower", group=group)
+    yield row("whole run", "wall time", wall, "s", "lower", group=group)
+    for name, stage in (stages | {REST: rest}).items():
+        yield row(name, "CPU time", stage["cpu_seconds"], "s", "lower", group=group, against=("whole run", cpu))
+        yield row(name, "wall time", stage["seconds"], "s", "lower", group=group)
+        if name != REST:
+            yield row(name, "peak memory", stage["peak_memory_mb"], "MB", "lower", group=group)
+
+
+def children_seconds() -> float:
+    """CPU seconds of all finished processes that this one started, and of theirs."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def rows(*, full: bool) -> Iterator[Row]:
+    for config in sorted((ROOT / "configs").glob("*/demo.yaml")):
+        with tempfile.TemporaryDirectory() as folder:
+            yield from run(config.parent.name, config, Path(folder) / "run", full=full)
+
+
+def main() -> None:
+    full = "--full" in sys.argv[1:]
+    settings = {"steps": "the demos'" if full else f"1/{LESS} of the demos'"}
+    publish("end_to_end", "Whole runs of the demos", rows(full=full), method=__doc__, settings=settings)
+
+
+if __name__ == "__main__":
+    main()
