@@ -116,7 +116,8 @@ def write_suite(draft: Draft, path: Path) -> Suite:
         source = Path(clip["path"])
         if source.is_dir():
             source = _film(source, folder / f"{path.stem}-clips" / (_tgve_part(source) or "") / f"{name}.mp4")
-        clips[name] = {**clip, "path": source, "edits": dict(clip["edits"])}
+        clips[name] = {**clip, "path": source}
+        clips[name]["edits"] = clips[name].pop("edits")  # last, for the reader
     values = _plain({**draft, "clips": clips}, folder)
     suite = build_suite(values, folder)
     write_text(path, yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))

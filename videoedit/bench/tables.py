@@ -38,7 +38,7 @@ def _is_figure(value: float | None) -> bool:
 
 
 def to_latex(results: Results, *, types: str = ALL, metrics: Sequence[str] | None = None) -> str:
-    """A ``table`` for ``\\usepackage{booktabs}``: methods by metrics, means with 95 % intervals.
+    """A ``table`` for ``\\usepackage{booktabs,graphicx}``: methods by metrics, means with 95 % intervals.
 
     `metrics`: the headline metrics. Whatever is chosen, the measures of edit strength stand first: an edit that does
     nothing is perfectly smooth. The sanity rows stand apart, above the methods. A figure is bold only if its method
@@ -64,6 +64,7 @@ def to_latex(results: Results, *, types: str = ALL, metrics: Sequence[str] | Non
             r"\centering",
             rf"\caption{{{_caption(results, types, columns, list(rows.values()), bool(marks))}}}",
             rf"\label{{tab:{_label(results.suite)}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"  # narrower, if the page is
             rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
             r"\toprule",
             rf"{head} \\",
@@ -72,7 +73,7 @@ def to_latex(results: Results, *, types: str = ALL, metrics: Sequence[str] | Non
             *([r"\midrule"] if sanity and edited else []),
             *edited,
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             r"\end{table}",
             "",
         ]
