@@ -127,7 +127,7 @@ def _trouble(place: Path, frames: Sequence[tuple[int, Path]], expected: int | No
         if a == b:
             return f"{place}: frame {a} is there twice, {first.name} and {second.name}; remove one of them"
     base = 0 if numbers[0] == 0 else 1
-    count = expected if expected is not None else numbers[-1] - base + 1
+    count = len(numbers) if expected is None else expected
     if absent := sorted(set(range(base, base + count)) - set(numbers)):
         return f"{place}: {len(absent)} of {count} frames are missing: {_ranges(absent)} (counted from {base})"
     if len(numbers) > count:

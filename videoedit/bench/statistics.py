@@ -144,6 +144,7 @@ def compare_all(
 ) -> list[Paired]:
     """Every pair of methods by each metric; p is corrected over all of them together (Holm 1979).
 
+    Metrics that only describe (edit strength) rank nobody: they are corrected apart and cost the others nothing.
     `methods`: those of the results without the sanity rows.
     """
     methods = contestants(results) if methods is None else methods
@@ -153,9 +154,14 @@ def compare_all(
         for metric in metrics
         for first, second in itertools.combinations(methods, 2)
     ]
-    tested = [index for index, pair in enumerate(pairs) if pair.p_alone is not None]
-    for index, p in zip(tested, holm([pairs[i].p_alone or 0.0 for i in tested]), strict=True):
-        pairs[index] = dataclasses.replace(pairs[index], p=p, winner=_winner(results, pairs[index], p))
+    for ranks in (True, False):
+        tested = [
+            (index, pair, pair.p_alone)
+            for index, pair in enumerate(pairs)
+            if pair.p_alone is not None and (results.metrics[pair.metric].better != "none") == ranks
+        ]
+        for (index, pair, _), p in zip(tested, holm([alone for *_, alone in tested]), strict=True):
+            pairs[index] = dataclasses.replace(pair, p=p, winner=_winner(results, pair, p))
     return pairs
 
 

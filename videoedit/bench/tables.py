@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 GROUPS = ("strength", "alignment", "consistency", "fidelity", "motion", "parity", "cost")
 """Kinds of metrics in the order of columns: how much was edited stands before how smooth it is."""
+FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
+"""Shrinks what follows if it is wider than the page."""
 UNIT_COLUMNS = ("clip", "edit", "type", "prompt", "method", "seed", "status", "reason", "start", "stride", "count",
                 "fps", "video")  # fmt: skip
 
@@ -64,8 +66,7 @@ def to_latex(results: Results, *, types: str = ALL, metrics: Sequence[str] | Non
             r"\centering",
             rf"\caption{{{_caption(results, types, columns, list(rows.values()), bool(marks))}}}",
             rf"\label{{tab:{_label(results.suite)}}}",
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"  # narrower, if the page is
-            rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
+            FIT + rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
             r"\toprule",
             rf"{head} \\",
             r"\midrule",
