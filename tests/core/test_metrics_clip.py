@@ -358,12 +358,12 @@ def test_what_is_missing_is_one_line_with_size_licence_and_a_command(no_hub: Pat
     for name in (*HUB, "lpips"):
         line = missing_weights(name, tmp_path)
         assert line and "\n" not in line and "--weights-dir" in line
-        assert line.startswith("needs ") and "B, " in line
+        assert line.startswith("needs ") and "B, licence: " in line
         assert "`hf download" in line or "`videoedit models fetch lpips`" in line
     line = missing_weights(L14)
     assert (
         line
-        and "needs clip-vit-large-patch14 (1.7 GB, MIT" in line
+        and "needs clip-vit-large-patch14 (1.7 GB, licence: MIT" in line
         and "hf download openai/clip-vit-large-patch14" in line
     )
     assert "--revision refs/pr/15" in (missing_weights(B32) or "")

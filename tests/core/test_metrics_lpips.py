@@ -188,7 +188,10 @@ def test_missing_and_wrong_weights_are_one_line(tmp_path: Path, monkeypatch) -> 
     monkeypatch.setenv("VIDEOEDIT_CACHE", str(tmp_path / "cache"))
     edit, source = clips()
     reason = take("lpips_source@alex", Material(edit, source, weights_dir=tmp_path)).reason
-    assert reason.startswith("needs LPIPS (65 to 245 MB, BSD-2-Clause") and "`videoedit models fetch lpips`" in reason
+    assert (
+        reason.startswith("needs LPIPS (65 to 245 MB, licence: BSD-2-Clause")
+        and "`videoedit models fetch lpips`" in reason
+    )
     path = tmp_path / "lpips.safetensors"
     save_file({"features.0.weight": torch.zeros(3)}, path)
     with pytest.raises(WeightsError, match=r"does not hold the weights of LPIPS .* fetch lpips"):

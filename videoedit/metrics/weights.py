@@ -41,16 +41,20 @@ PICKSCORE, LPIPS, MINI = "PickScore_v1", "lpips", "mini-clip"
 HUB: dict[str, Weights] = {
     weights.name: weights
     for weights in (
-        Weights("openai/clip-vit-large-patch14", "CLIP ViT-L/14", "1.7 GB", "MIT; its model card: for research"),
+        Weights("openai/clip-vit-large-patch14", "CLIP ViT-L/14", "1.7 GB", "MIT; by its model card for research"),
         Weights(
             "openai/clip-vit-base-patch32",
             "CLIP ViT-B/32",
             "0.6 GB",
-            "MIT; its model card: for research",
+            "MIT; by its model card for research",
             revisions=("refs/pr/15", "main"),  # main had pickles only
         ),
         Weights(
-            "yuvalkirstain/PickScore_v1", "PickScore: which picture people prefer", "3.9 GB", "MIT", parts=("model",)
+            "yuvalkirstain/PickScore_v1",
+            "PickScore: which picture people prefer",
+            "3.9 GB",
+            "none stated on its model card",
+            parts=("model",),
         ),
         Weights(
             "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
@@ -82,8 +86,8 @@ def find_weights(name: str, weights_dir: Path | None = None) -> Path:
         problem = _problem(weights, folder)
         if not problem:
             return folder
-        wrong = wrong or problem
-    raise WeightsError(f"needs {name} ({weights.size}, {weights.licence}): {f'{wrong}; ' * bool(wrong)}{_how(weights)}")
+        wrong = wrong or f"{problem}; "
+    raise WeightsError(f"needs {name} ({weights.size}, licence: {weights.licence}): {wrong}{_how(weights)}")
 
 
 def missing_weights(name: str, weights_dir: Path | None = None) -> str | None:
@@ -102,7 +106,7 @@ def available_weights(weights_dir: Path | None = None) -> list[str]:
         try:
             where = str(find_weights(name, weights_dir))
         except WeightsError:
-            where = f"not here; {weights.size}, {weights.licence}; {_how(weights)}"
+            where = f"not here; {weights.size}, licence: {weights.licence}; {_how(weights)}"
         lines.append(f"{name}  {weights.what} ({where})")
     return lines
 
@@ -117,7 +121,7 @@ def _find_lpips(weights_dir: Path | None) -> Path:
     item = FETCHABLE[LPIPS]
     sizes = [sum(source.megabytes for source in sources) for sources in itertools.product(*item.parts)]
     raise WeightsError(
-        f"needs LPIPS ({min(sizes)} to {max(sizes)} MB, {item.licence}): `videoedit models fetch {LPIPS}`, "
+        f"needs LPIPS ({min(sizes)} to {max(sizes)} MB, licence: {item.licence}): `videoedit models fetch {LPIPS}`, "
         f"or its file {LPIPS}.safetensors in --weights-dir"
     )
 
