@@ -44,7 +44,10 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         _add_commands()
     try:
-        sys.exit(app(arguments, standalone_mode=False) or 0)
+        code = app(arguments, standalone_mode=False) or 0
+        if code == 130:  # how typer hands on a KeyboardInterrupt
+            raise KeyboardInterrupt
+        sys.exit(code)
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("stopped; the same command goes on from here\n")
         sys.exit(130)

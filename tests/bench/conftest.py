@@ -35,7 +35,7 @@ def clips(tmp_path_factory) -> Path:
 def write_suite(tiny_folder: Path, clips: Path, tmp_path: Path):
     """Write a suite of two clips with two edits each, at settings that take no time; returns its path."""
 
-    def write(name: str = "suite.yaml", **changes) -> Path:
+    def write(**changes) -> Path:
         model = {"model": str(tiny_folder), "device": "cpu"}
         data = {
             "name": "tiny",
@@ -69,8 +69,49 @@ def write_suite(tiny_folder: Path, clips: Path, tmp_path: Path):
                 },
             },
         }
-        path = tmp_path / name
+        path = tmp_path / "suite.yaml"
         path.write_text(yaml.safe_dump(data | changes))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tints(monkeypatch):
+    """The package of ``plugin/`` installed: its methods `tint` and `tintall` can run."""
+    monkeypatch.syspath_prepend(str(Path(__file__).with_name("plugin")))
+
+
+class Calls:
+    """What the tinting methods were called for: lines ``CLIP PROMPT SEED``, those since the last look."""
+
+    def __init__(self, log: Path) -> None:
+        self.log, self.seen = log, 0
+
+    def new(self) -> list[str]:
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        new, self.seen = lines[self.seen :], len(lines)
+        return new
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Calls:
+    return Calls(tmp_path / "calls.log")
+
+
+@pytest.fixture
+def tint_suite(tints, write_suite, tiny_folder: Path, tmp_path: Path, calls: Calls):
+    """The same suite set for the tinting methods, which need no model; ``prompts`` replaces some by ``CLIP/EDIT``."""
+
+    def write(prompts: dict[str, str] | None = None, **changes) -> Path:
+        own = {"log": str(calls.log), "trap": str(tmp_path / "trap")}
+        settings = {"tint": own, "tintall": own, "vae": {"model": str(tiny_folder), "device": "cpu"}}
+        path = write_suite(settings=settings, **changes)
+        data = yaml.safe_load(path.read_text())
+        for name, prompt in (prompts or {}).items():
+            clip, edit = name.split("/")
+            data["clips"][clip]["edits"][edit]["prompt"] = prompt
+        path.write_text(yaml.safe_dump(data))
         return path
 
     return write

@@ -115,7 +115,7 @@ def export(
     ] = None,
 ) -> None:
     """Write the videos of a results' folder as another benchmark expects them."""
-    from videoedit.bench.layouts import export_results
+    from videoedit.bench.exports import export_results
 
     typer.echo(str(export_results(folder, layout, target, pictures=pictures)))
 

@@ -207,6 +207,22 @@ class InstalledMethod:
             raise MethodError(f"method {self.name!r} is installed but cannot be loaded: {error}") from error
 
     @cached_property
+    def _distribution(self) -> Any:
+        """The package that brings the method; None if it is not known."""
+        return discover(METHODS)[self.name].dist
+
+    @cached_property
+    def _version(self) -> str:
+        return f"{self._distribution.name} {self._distribution.version}" if self._distribution else ""
+
+    @cached_property
+    def _licence(self) -> str:
+        from videoedit.report import LICENCES
+
+        facts: Any = self._distribution.metadata if self._distribution else {}
+        return LICENCES.get(self.name) or facts.get("License-Expression") or facts.get("License") or "unknown"
+
+    @cached_property
     def keys(self) -> set[str]:
         return set(setting_keys(self.spec.load("config")))
 
@@ -225,9 +241,7 @@ class InstalledMethod:
             values.pop(name, None)
         values["video"] = {name: values["video"][name] for name in ("num_frames", "size", "output_size")}
         model = str(values.pop("model", "")) if self.has_model else ""
-        return MethodInfo(
-            label=self.spec.summary, settings=values, model=model, licence=_licence(self.name), imported=False
-        )
+        return MethodInfo(label=self.spec.summary, settings=values, model=model, licence=self._licence, imported=False)
 
     def covers(self, unit: Unit) -> range:
         """The frames of the clip that the method takes: all, or evenly so many as it can."""
@@ -262,7 +276,7 @@ class InstalledMethod:
         config = self.config(unit, [unit.edit.prompt])
         values = {k: v for k, v in deciding(config).items() if k not in ("clip", "prompt", "prompts")}
         weights = _weights(config) if self.has_model else ""
-        return {"method": self.name, "version": _version(self.name), "weights": weights, "settings": values}
+        return {"method": self.name, "version": self._version, "weights": weights, "settings": values}
 
     def plan(self, units: Sequence[Unit]) -> Plan | None:
         config = self.config(units[0], list(dict.fromkeys(unit.edit.prompt for unit in units)))
@@ -401,17 +415,3 @@ def _weights(config: ClipConfig) -> str:
     folder = local_folder(model)
     file = Path(model).expanduser()
     return fingerprint(folder) if folder else fingerprint(file) if model and file.is_file() else model
-
-
-def _version(name: str) -> str:
-    """Of the package that brings the method."""
-    distribution = discover(METHODS)[name].dist
-    return f"{distribution.name} {distribution.version}" if distribution else ""
-
-
-def _licence(name: str) -> str:
-    from videoedit.report import LICENCES
-
-    distribution = discover(METHODS)[name].dist
-    facts: Any = distribution.metadata if distribution else {}
-    return LICENCES.get(name) or facts.get("License-Expression") or facts.get("License") or "unknown"

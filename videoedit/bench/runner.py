@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from videoedit.bench.contestants import InstalledMethod, choose_contestants
-from videoedit.bench.forecast import Forecast, Share, plural
+from videoedit.bench.estimate import Forecast, Share, plural
 from videoedit.bench.measuring import choose_metrics, figures_of, material_of
 from videoedit.bench.results import (
     RESULTS,
@@ -52,6 +52,8 @@ from videoedit.metrics import Metric
 from videoedit.planning import EFFICIENCY, Plan, measure_throughput
 from videoedit.progress import Progress
 from videoedit.run import digest, environment, explain_os_error, lock_folder, write_text
+
+TRACE = ".traceback.txt"
 
 
 def run_suite(
@@ -198,6 +200,7 @@ class _Job:
         """What is to be done. Work of the same kind is planned once."""
         shares = {contestant.name: Share(contestant.name) for contestant in self.contestants}
         problems: Counter[str] = Counter()
+        notes: dict[str, None] = {}
         for contestant, clip, seed, edits in self._batches:
             share = shares[contestant.name]
             share.units += len(edits)
@@ -219,13 +222,22 @@ class _Job:
                 share.failing += len(todo)
                 continue
             if plan:
+                notes |= {f"{contestant.name}: {note}": None for note in plan.notes}
                 speed = self._speed(contestant)
                 share.seconds = (share.seconds or 0.0) + sum(s.flops / speed + s.seconds for s in plan.stages)
                 share.memory_mb = max(share.memory_mb, plan.memory_mb)
         edits_in_all = sum(len(clip.edits) for clip in self.wanted.clips)
         counts = ((len(self.wanted.clips), "clip"), (edits_in_all, "edit"), (len(self.seeds), "seed"))
         title = f"{self.suite.name}: {', '.join(plural(*count) for count in counts)}"
-        return Forecast(title, self.folder, list(shares.values()), dict(problems), tuple(self.metrics), self.skipped)
+        return Forecast(
+            title=title,
+            folder=self.folder,
+            shares=list(shares.values()),
+            problems=dict(problems),
+            notes=tuple(notes),
+            metrics=tuple(self.metrics),
+            skipped=self.skipped,
+        )
 
     def _plan(self, contestant: Contestant, units: Sequence[Unit]) -> Plan | None:
         """The plan of these units, or of as many others on a clip of the same measures."""
@@ -262,7 +274,7 @@ class _Job:
             self.old = self._earlier()  # another run may have ended in between
             self.created = self.old.created if self.old else _now()
             self._take_over()
-            results = self._save()
+            self._save()
             write_text(self.folder / "suite.yaml", dump_suite(self.suite))
             total = sum(len(edits) for *_, edits in self._batches)
             count = 0
@@ -273,8 +285,10 @@ class _Job:
                     made[edit.id] = self._make(contestant, clip, edit, seed, f"{count}/{total}")
                 for edit, known in self._to_measure(contestant, clip, seed, made):
                     self._measure(contestant, self._unit(clip, edit, seed), known)
-                    results = self._save()
-        write_outputs(results, self.folder)
+                    self._save()
+            results = self._save()
+        page = write_outputs(results, self.folder)
+        self.progress.say(f"page: {page}")
         return results
 
     def _to_measure(
@@ -320,7 +334,7 @@ class _Job:
         """Write ``results.json`` with what is known now."""
         order = {clip.id: i for i, clip in enumerate(self.suite.clips)}
         edits = {(clip.id, edit.id): i for clip in self.suite.clips for i, edit in enumerate(clip.edits)}
-        infos: dict[str, MethodInfo] = {contestant.name: contestant.info for contestant in self.contestants}
+        infos = dict(self._infos)
         used = {unit.method for unit in self.units.values()}
         infos |= {name: info for name, info in (self.old.methods if self.old else {}).items()
                   if name in used and name not in infos}  # fmt: skip
@@ -346,6 +360,10 @@ class _Job:
         )
         write_results(results, self.folder)
         return results
+
+    @cached_property
+    def _infos(self) -> dict[str, MethodInfo]:
+        return {contestant.name: contestant.info for contestant in self.contestants}
 
     @cached_property
     def _suite_sha256(self) -> str:
@@ -389,7 +407,7 @@ class _Job:
         reason = " ".join(str(error).split())
         if not isinstance(error, VideoEditError):
             reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-            trace = self._file("units", clip.id, edit.id, contestant.name, seed).with_suffix(".traceback.txt")
+            trace = self._file("units", clip.id, edit.id, contestant.name, seed).with_suffix(TRACE)
             write_text(trace, "".join(traceback.format_exception(error)))
         self.progress.say(f"{clip.id}/{edit.id}, {contestant.name}: failed: {reason}")
         self._add(contestant, clip, edit, seed, status="failed", reason=reason)
@@ -449,6 +467,7 @@ class _Job:
             **found,
         )
         write_text(path, result.model_dump_json(indent=1))
+        path.with_suffix(TRACE).unlink(missing_ok=True)
 
     def _cost(self, contestant: Contestant, unit: Unit, made: Made) -> dict[str, float]:
         """What the unit took; a stage that served several edits counts in equal parts. Empty if it is not known."""

@@ -31,6 +31,7 @@ class Forecast:
     shares: list[Share]
     problems: dict[str, int]
     """Why units cannot succeed -> how many."""
+    notes: tuple[str, ...]
     metrics: tuple[str, ...]
     skipped: dict[str, str]
 
@@ -47,9 +48,8 @@ class Forecast:
         ]
         left, known = sum(share.left for share in self.shares), clock(self.seconds)
         lines = [self.title, f"into {self.folder}", head, *rows]
-        lines += [
-            f"{left} units to do, about {known}; measuring them comes on top" if left else "nothing is left to make"
-        ]
+        lines += [f"{plural(left, 'unit')} to make, about {known}; measuring comes on top" if left else "all is made"]
+        lines += [f"note: {note}" for note in self.notes]
         lines += [f"will fail: {plural(count, 'unit')}: {problem}" for problem, count in self.problems.items()]
         lines += [f"{plural(len(self.metrics), 'metric')} for each, {len(self.skipped)} skipped"]
         lines += [f"  {name}: {reason}" for name, reason in self.skipped.items()]
@@ -60,13 +60,10 @@ def clock(seconds: float | None) -> str:
     """``12 min`` and the like; ``-`` if unknown."""
     if seconds is None:
         return "-"
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.0f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )
+    for longest, unit, name in ((100, 1, "s"), (6000, 60, "min")):
+        if seconds < longest:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 3600:.1f} h"
 
 
 def plural(count: int, thing: str) -> str:
