@@ -14,7 +14,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from videoedit.bench.layouts import export_results, import_layout, read_results_folder, slug
+from videoedit.bench.exports import export_results
+from videoedit.bench.layouts import import_layout, read_results_folder, slug
 from videoedit.bench.results import MethodInfo, Results, UnitResult, write_results
 from videoedit.bench.suite import Suite, SuiteError, build_suite, dump_suite, read_suite
 from videoedit.errors import ConfigError, InputError, OutputError
