@@ -218,6 +218,14 @@ def test_flow_is_estimated_once_and_cached(tmp_path: Path) -> None:
     assert moved == pytest.approx((1, 0), abs=0.2)  # the camera goes right: what is here was one to the right
 
 
+@pytest.mark.parametrize("size", [(48, 32), (600, 400)])
+def test_motion_is_compared_at_one_size_whatever_the_clip(size: tuple[int, int]) -> None:
+    clip = panning(2, size)
+    edit, source, visible = Material(clip, clip).motion
+    assert edit[0].shape == source[0].shape == (2, 256, 384) and visible[0].shape == (256, 384)
+    np.testing.assert_array_equal(edit[0], source[0])
+
+
 def test_flow_files_go_by_the_numbers_of_the_frames_and_say_nothing_of_the_edit(tmp_path: Path) -> None:
     for start, stop, x in ((10, 14, 3.0), (14, 10, -3.0), (14, 18, 5.0), (18, 14, -5.0)):
         np.save(tmp_path / f"{start}_{stop}.npy", np.full((32, 48, 2), (x, 0), np.float32))

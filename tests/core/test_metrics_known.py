@@ -268,7 +268,8 @@ def test_a_cut_at_a_key_frame_is_no_seam() -> None:
     frames = with_seams(4, 4, ())
     frames[10:] += 100
     occlusion = np.zeros((20, 20, 24), bool)
-    occlusion[9] = True  # nothing of frame 9 is seen in frame 10
+    occlusion[9] = True  # nothing of frame 9 is seen in frame 10, but for one pixel that says nothing
+    occlusion[9, 0, 0] = False
     flow = np.zeros((20, 2, 20, 24))
     assert seam_score(frames, flow, occlusion, (10,)) == pytest.approx(1)
     assert seam_score(frames, flow, np.zeros_like(occlusion), (10,)) > 5
