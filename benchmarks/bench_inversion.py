@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from common import measure_alone, publish
 from diffusers import DDIMInverseScheduler
+from diffusers.utils import logging
 from results_schema import Row, row
 from torch import Tensor
 
@@ -58,6 +59,7 @@ def one_by_one(models: Models, latents: Tensor, t: int | Tensor, embeds: Tensor)
 
 @torch.no_grad()
 def by_diffusers(models: Models, latents: Tensor, embeds: Tensor, steps: int) -> Tensor:
+    logging.set_verbosity_error()  # about keys of the config that it does not know
     scheduler = DDIMInverseScheduler.from_config(models.scheduler.config)
     scheduler.set_timesteps(steps)
     for t in scheduler.timesteps:

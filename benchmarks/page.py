@@ -14,7 +14,18 @@ from results_schema import RESULTS, Result, Row, read_result, result_files
 
 from videoedit.run import write_text
 
-ORDER = ("attention", "tuneavideo", "tuning", "inversion", "flow", "patchmatch", "blend", "propagation", "end_to_end")
+ORDER = (
+    "attention",
+    "tuneavideo",
+    "tuning",
+    "inversion",
+    "flow",
+    "patchmatch",
+    "blend",
+    "propagation",
+    "end_to_end",
+    "hybrid",
+)
 WIDTH, NAMES, LABEL = 1000, 230, 118  # of a chart, its names, and the number behind a bar
 TOP, LINE, BAR = 30, 22, 12  # height of a chart's head, of a line, of a bar
 MOST_COLUMNS, MOST_CHARTS = 4, 6  # beside each other; before the rest is folded away
