@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from fractions import Fraction
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,7 @@ def rows_of(path: Path, section: str) -> list[list[str]]:
     text = path.read_text(encoding="utf-8")
     table = text[text.index(f'<section id="{section}"') :].split("<table", 1)[1].split("</table>", 1)[0]
     cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in table.split("<tr")[1:]]
-    return [[" ".join(re.sub(r"<[^>]*>", " ", cell).split()) for cell in row] for row in cells]
+    return [[" ".join(unescape(re.sub(r"<[^>]*>", " ", cell)).split()) for cell in row] for row in cells]
 
 
 # ------------------------------------------------------------------------------------------------ the file
@@ -249,7 +250,7 @@ def test_what_is_missing_is_said(written: Path, page: Page) -> None:
     assert "33 % of the frames" in page.words and "4 of 12 frames, every 3rd" in page.words
     assert "8 cover only part of their clip" in page.words and "compare them with care" in page.words
     failed = rows_of(written, "failed")
-    assert failed[1] == ["wall / style", "third", "33", "it ran out of &lt;patience&gt;"]
+    assert failed[1] == ["wall / style", "third", "33", "it ran out of <patience>"]
     assert "Failed: it ran out of <patience>" in page.text
     assert page.all("dd", title="a style changes everything")
     assert "needs CLIP ViT-L/14 (1.7 GB, MIT)" in page.words
@@ -434,6 +435,21 @@ def test_a_browser_plays_each_row_in_step_and_asks_for_nothing(written: Path, tm
         browser.run("document.querySelector('.chip input[value=lively]').click()")
         assert browser.run("[...document.querySelectorAll('figure[data-method=lively]')].every(f => !f.offsetHeight)")
         assert browser.requests == [written.as_uri()] and browser.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_browser_plays_videos_beside_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(films, "EMBED_LIMIT", 4)
+    page = write_page(make_results(tmp_path, clips=("square",)), tmp_path)
+    row = "document.querySelector('.player')"
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(page.as_uri())
+        browser.run(f"{row}.scrollIntoView(); {row}.querySelector('.play').click()")
+        browser.wait_for(f"[...{row}.querySelectorAll('video')].every(v => v.currentTime > 0.3)")
+        folder = tmp_path.as_uri()
+        assert len(browser.requests) > 5 and all(address.startswith(folder) for address in browser.requests)
+        assert browser.complaints == []
 
 
 @pytest.mark.slow

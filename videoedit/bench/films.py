@@ -87,7 +87,8 @@ def _inspect(cut: Cut, film: Film, side: int) -> bool:
         return False
     film.height, film.width = frame.shape[:2]
     image = cv2.cvtColor(thumbnail(frame, side), cv2.COLOR_RGB2BGR)
-    film.poster = data_uri("image/webp", cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 75])[1].tobytes())
+    quality = [cv2.IMWRITE_WEBP_QUALITY, 90 if film.small else 75]
+    film.poster = data_uri("image/webp", cv2.imencode(".webp", image, quality)[1].tobytes())
     return True
 
 

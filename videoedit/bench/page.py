@@ -27,7 +27,7 @@ from videoedit.run import write_text
 PAGE = "index.html"
 TEMPLATES = Path(__file__).parent / "templates"
 COLOURS = 8  # classes c0 to c7 of the style
-ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1", "none": ""}
+ARROWS = {"higher": "↑", "lower": "↓", "one": "→\N{NO-BREAK SPACE}1", "none": ""}
 GROUPS = {  # in the order of the columns: strength leads, so that nothing is read without it
     "strength": "How much changed",
     "alignment": "Match to the prompt",
@@ -37,7 +37,6 @@ GROUPS = {  # in the order of the columns: strength leads, so that nothing is re
     "parity": "Same shape as the clip",
     "cost": "Cost",
 }
-LABELS = {"identity": "identity (the source, unchanged)", "vae": "vae (encoded and decoded)"}
 
 
 def write_page(results: Results, folder: Path) -> Path:
@@ -64,8 +63,10 @@ def write_page(results: Results, folder: Path) -> Path:
         "linked": any(film.link and not film.data for film in films.values()),
         "figures": _all_figures(results, methods, rows, words),
         "published": _published(results, methods, rows),
-        "skipped": [{"id": name, "reason": reason} for name, reason in results.skipped.items()],
+        "skipped": _skipped(results),
         "settings": _settings(results, methods),
+        "licences": {"videoedit": "Apache-2.0"}
+        | {name: info.licence for name, info in results.methods.items() if info.licence},
         "environment": flatten(results.environment),
         "commands": _commands(results),
     }
@@ -84,7 +85,7 @@ class _Method:
     """A row of the tables."""
 
     name: str
-    label: str
+    label: str  # what it is, in a few words; empty if its name says it
     colour: str  # class of the style
     sanity: bool
     partial: str  # what it covers, if not all frames
@@ -97,7 +98,7 @@ def _methods(results: Results) -> dict[str, _Method]:
     for name in [*edit, *(name for name in SANITY if name in results.methods)]:
         methods[name] = _Method(
             name,
-            LABELS.get(name) or results.methods[name].label or name,
+            label if (label := results.methods[name].label) != name else "",
             name if name in SANITY else f"c{edit.index(name) % COLOURS}",
             name in SANITY,
             _coverage([unit for unit in results.units if unit.method == name]),
@@ -256,9 +257,10 @@ class _Words:
 
 def _words(results: Results, rows: Iterable[Row]) -> dict[str, _Words]:
     """Decimals by metric: two digits of the smallest mean of a method that edits, but three to five of the largest."""
+    counted = contestants(results) or tuple(results.methods)
     means: dict[str, list[float]] = {name: [] for name in results.metrics}
     for row in rows:
-        if row.type == ALL and row.method not in SANITY and row.mean and math.isfinite(row.mean):
+        if row.type == ALL and row.method in counted and row.mean and math.isfinite(row.mean):
             means[row.metric].append(abs(row.mean))
     words = {}
     for name, metric in results.metrics.items():
@@ -419,6 +421,10 @@ def _group(
     given = [_Shown(title, film=films[cut]) for title, cut in _given(first, folder).items()]
     there = [(method, units[name]) for name, method in methods.items() if name in units]
     rate = next((_rate(unit) for _, unit in there if _rate(unit)), Fraction(8))
+    series = [name for name in _ordered(results) if any(unit.series.get(name) for _, unit in there)]
+    shown = [n for n in series if results.metrics[n].group == "consistency" and results.metrics[n].headline] or series[
+        :2
+    ]
     edited = [_edited(results, method, unit, words, films, folder, rate) for method, unit in there]
     return {
         "anchor": anchor,
@@ -429,7 +435,8 @@ def _group(
         "seed": seed,
         "fps": float(rate),
         "videos": given + edited,
-        "plots": _plots(results, there),
+        "plots": _plots(results, there, [name for name in series if name in shown]),
+        "more_plots": _plots(results, there, [name for name in series if name not in shown]),
         "failed": sum(unit.status == "failed" for unit in units.values()),
     }
 
@@ -472,11 +479,10 @@ def _ordinal(number_of: int) -> str:
     return f"{number_of}{ending}"
 
 
-def _plots(results: Results, units: Sequence[tuple[_Method, UnitResult]]) -> list[dict[str, Any]]:
-    """One box for each metric with values frame by frame, all methods in it."""
+def _plots(results: Results, units: Sequence[tuple[_Method, UnitResult]], names: Iterable[str]) -> list[dict[str, Any]]:
+    """One box for each of these metrics, its values frame by frame, all methods in it."""
     done = [(method, unit) for method, unit in units if unit.status == "done"]
     total = max((unit.asked[2] or unit.frames[2] for _, unit in done), default=0)
-    names = [name for name in _ordered(results) if any(name in unit.series for _, unit in done)]
     drawn = []
     for name in names:
         curves = [
@@ -557,13 +563,20 @@ def _published(results: Results, methods: Mapping[str, _Method], rows: Sequence[
     }
 
 
+def _skipped(results: Results) -> dict[str, list[str]]:
+    """Reason -> the metrics that were left out for it."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in results.skipped.items():
+        reasons.setdefault(reason, []).append(name)
+    return reasons
+
+
 def _settings(results: Results, methods: Mapping[str, _Method]) -> list[dict[str, Any]]:
     shown = []
     for name, method in methods.items():
         info = results.methods[name]
         facts = {
             "model": info.model,
-            "licence": info.licence,
             "made": "elsewhere; only measured here" if info.imported else "",
         }
         shown.append({"method": method, "rows": {k: v for k, v in facts.items() if v} | flatten(info.settings)})
