@@ -183,6 +183,8 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tint_suite, calls, tmp_path
     results = run_suite(suite, ["tint"], out)
     assert calls.new() == ["wall stop here 33", "wall a road 33"]
     assert len(results.units) == 12 and all(unit.status == "done" for unit in results.units)
+    told = {f"{unit.clip}/{unit.edit}" for unit in results.units if any("interrupted" in note for note in unit.notes)}
+    assert told == {"wall/desert"}
     after = stamps(out, "made", "units")
     assert {name: after[name] for name in before} == before
 

@@ -13,6 +13,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,10 +28,10 @@ from videoedit.config import ClipConfig, RunConfig, build_config, deciding, sett
 from videoedit.errors import ConfigError, InputError, MethodError, VideoEditError
 from videoedit.images import read_image
 from videoedit.planning import DEFAULT_FRAMES, Plan, local_folder, size_for
-from videoedit.plugins import METHODS, MethodSpec, discover, get_method
+from videoedit.plugins import METHODS, MethodSpec, all_methods, discover, get_method
 from videoedit.progress import Progress
 from videoedit.run import digest, open_run, write_text
-from videoedit.types import Models, Video
+from videoedit.types import Video
 from videoedit.video import iter_frames, open_video, probe, stretch_frames, write_clip, write_video
 
 SANITY = ("identity", "vae")
@@ -45,7 +46,7 @@ def choose_contestants(
     Raises SuiteError with a line for each name or setting that is wrong.
     """
     installed = discover(METHODS)
-    names = list(installed) if methods is None else [name for name in methods if name not in SANITY]
+    names = _usable() if methods is None else [name for name in methods if name not in SANITY]
     problems = [
         f"there is no method {name!r}; {nearest(name, [*installed, *SANITY], 'installed')}"
         for name in names
@@ -80,6 +81,11 @@ def choose_contestants(
     if problems:
         raise SuiteError(dict.fromkeys(problems))
     return chosen
+
+
+def _usable() -> list[str]:
+    """The installed methods that load and take a prompt; `all_methods` warns of those that do not load."""
+    return [spec.name for spec in all_methods() if {"prompt", "prompts"} & set(setting_keys(spec.load("config")))]
 
 
 # ------------------------------------------------------------------------------------------- sanity rows
@@ -134,25 +140,21 @@ class RoundTrip:
     def plan(self, units: Sequence[Unit]) -> Plan | None:
         return None
 
-    @cached_property
-    def models(self) -> Models:
-        from videoedit.models import load_models
-
-        c = self.settings
-        return load_models(c.model, device=c.device, dtype=c.dtype, allow_pickle=c.allow_pickle)
-
     def edit(self, unit: Unit, folder: Path, progress: Progress) -> Made:
         return _write_sanity(self, unit, folder, self._round_trip)
 
     def _round_trip(self, video: Video, chunk: int = 8) -> Iterator[np.ndarray]:
+        """Frames as they come back, so many at a time; the model is let go afterwards, others need the memory."""
         from videoedit import latents as codec
+        from videoedit.models import load_models
 
-        size = size_for(self.models, video, self.settings.video.size)
+        c = self.settings
+        models = load_models(c.model, device=c.device, dtype=c.dtype, allow_pickle=c.allow_pickle)
+        size = size_for(models, video, c.video.size)
         frames = (stretch_frames(frame, size) for frame in video.frames)
-        while some := [frame for _, frame in zip(range(chunk), frames, strict=False)]:
-            pixels = codec.frames_to_pixels(np.stack(some)).to(self.models.device, self.models.dtype)
-            latents = codec.encode(self.models.vae, pixels)
-            yield from codec.pixels_to_frames(codec.decode(self.models.vae, latents))
+        while some := list(itertools.islice(frames, chunk)):
+            pixels = codec.frames_to_pixels(np.stack(some)).to(models.device, models.dtype)
+            yield from codec.pixels_to_frames(codec.decode(models.vae, codec.encode(models.vae, pixels)))
 
 
 def _write_sanity(
@@ -203,7 +205,9 @@ class InstalledMethod:
     def spec(self) -> MethodSpec:
         try:
             return get_method(self.name)
-        except (ImportError, AttributeError) as error:
+        except VideoEditError:
+            raise
+        except Exception as error:  # whatever its package does when it is imported
             raise MethodError(f"method {self.name!r} is installed but cannot be loaded: {error}") from error
 
     @cached_property
@@ -289,13 +293,14 @@ class InstalledMethod:
         place = folder / "runs" / self.name / unit.clip.id
         place = place / str(unit.seed) if self.is_joint else place / unit.edit.id / str(unit.seed)
         _claim(place, (self._shared if self.is_joint else self.identity)(unit) | {"clip": content(unit.clip.path)})
-        result = run_method(self.name, self.config(unit, [unit.edit.prompt]), place, progress=progress)
+        with _noticing_interruption(place) as notes:
+            result = run_method(self.name, self.config(unit, [unit.edit.prompt]), place, progress=progress)
         videos = result.videos
         video = videos.get(unit.edit.prompt) or (next(iter(videos.values())) if len(videos) == 1 else None)
         if video is None or not video.is_file():
             raise MethodError(f"method {self.name!r} finished, but gave no video for {unit.edit.prompt!r}")
         record = json.loads((place / "run.json").read_text(encoding="utf-8"))
-        return _made(video, folder, self.covers(unit), record)
+        return _made(video, folder, self.covers(unit), record, notes)
 
 
 # --------------------------------------------------------------------------------- results made elsewhere
@@ -387,7 +392,22 @@ def _claim(place: Path, identity: dict[str, Any]) -> Path:
     return place
 
 
-def _made(video: Path, folder: Path, frames: range, record: dict[str, Any]) -> Made:
+@contextmanager
+def _noticing_interruption(place: Path) -> Iterator[tuple[str, ...]]:
+    """Yields what to say of work in this folder that was stopped or killed earlier and now goes on."""
+    mark = place / ".unfinished"
+    note = "It was interrupted: of the stage it stopped in, the cost counts only what came after."
+    notes = (note,) if mark.exists() else ()
+    mark.touch()
+    try:
+        yield notes
+    except (Exception, SystemExit):  # it failed; that is no interruption
+        mark.unlink(missing_ok=True)
+        raise
+    mark.unlink(missing_ok=True)
+
+
+def _made(video: Path, folder: Path, frames: range, record: dict[str, Any], notes: tuple[str, ...] = ()) -> Made:
     """What the record of a run says about the video that it made."""
     stages = {
         name: StageCost(**{field: stage[field] for field in StageCost.model_fields})
@@ -399,7 +419,7 @@ def _made(video: Path, folder: Path, frames: range, record: dict[str, Any]) -> M
         frames=numbers_of(frames),
         keyframes=tuple(record.get("keyframes") or ()),
         stages=stages,
-        notes=tuple(record.get("notes") or ()),
+        notes=(*record.get("notes", ()), *notes),
     )
 
 

@@ -46,14 +46,21 @@ class Forecast:
             f"{clock(share.seconds):>10} {f'{share.memory_mb:.0f} MB' if share.memory_mb else '-':>9}"
             for share in self.shares
         ]
-        left, known = sum(share.left for share in self.shares), clock(self.seconds)
+        left, known = sum(share.left for share in self.shares), clock(self.seconds or None)
         lines = [self.title, f"into {self.folder}", head, *rows]
-        lines += [f"{plural(left, 'unit')} to make, about {known}; measuring comes on top" if left else "all is made"]
+        told = f"{plural(left, 'unit')} to make{f', about {known}' if known != '-' else ''}; measuring comes on top"
+        lines += [told if left else "all is made"]
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"will fail: {plural(count, 'unit')}: {problem}" for problem, count in self.problems.items()]
         lines += [f"{plural(len(self.metrics), 'metric')} for each, {len(self.skipped)} skipped"]
-        lines += [f"  {name}: {reason}" for name, reason in self.skipped.items()]
+        lines += [f"  {', '.join(names)}: {reason}" for reason, names in self._skipped_by_reason().items()]
         return "\n".join(lines)
+
+    def _skipped_by_reason(self) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = {}
+        for name, reason in self.skipped.items():
+            names.setdefault(reason, []).append(name)
+        return names
 
 
 def clock(seconds: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +50,18 @@ def choose_metrics(suite: Suite, weights_dir: Path | None) -> tuple[dict[str, Me
     return metrics, skipped, problems
 
 
-def figures_of(metrics: Mapping[str, Metric], material: Material, known: UnitResult | None) -> dict[str, Any]:
-    """`UnitResult`'s figures, remarks and series; those in `known` are taken over, but what depends on the cost."""
+def figures_of(
+    metrics: Mapping[str, Metric], material: Material, known: UnitResult | None, advance: Callable[[], None]
+) -> dict[str, Any]:
+    """`UnitResult`'s figures, remarks and series; those in `known` are taken over, but what depends on the cost.
+
+    `advance` is called for each.
+    """
     figures: dict[str, float | None] = {}
     remarks: dict[str, str] = {}
     series: dict[str, list[float]] = {}
     for name, metric in metrics.items():
+        advance()
         if known and known.figures.get(name) is not None and "cost" not in metric.needs:
             figures[name] = known.figures[name]
             series |= {name: known.series[name]} if name in known.series else {}

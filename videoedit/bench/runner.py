@@ -212,13 +212,13 @@ class _Job:
                         share.reused += 1
                     else:
                         todo.append(unit)
-                except VideoEditError as error:
-                    problems[str(error)] += 1
+                except Exception as error:
+                    problems[reason_of(error)] += 1
                     share.failing += 1
             try:
                 plan = self._plan(contestant, todo) if todo else None
-            except VideoEditError as error:
-                problems[str(error)] += len(todo)
+            except Exception as error:
+                problems[reason_of(error)] += len(todo)
                 share.failing += len(todo)
                 continue
             if plan:
@@ -316,18 +316,18 @@ class _Job:
         for unit in self.old.units if self.old else ():
             clip, edit = edits.get((unit.clip, unit.edit), (None, None))
             if clip and edit and edit.prompt == unit.prompt and self._still_holds(unit, clip, edit):
-                self.units[unit.name] = unit
+                self._put(unit, clip, edit)
 
     def _still_holds(self, unit: UnitResult, clip: SuiteClip, edit: Edit) -> bool:
         if unit.status == "failed":
             return True
-        made, scene, _ = unit.key.split("-")
-        if scene != self._scene_key(clip, edit):
+        made, _, rest = unit.key.partition("-")
+        if not rest.startswith(f"{self._scene_key(clip, edit)}-"):
             return False
         contestant = next((one for one in self.contestants if one.name == unit.method), None)
         try:
             return contestant is None or made == _made_key(contestant, self._unit(clip, edit, unit.seed))
-        except VideoEditError:
+        except Exception:
             return False
 
     def _save(self) -> Results:
@@ -378,12 +378,10 @@ class _Job:
     def _known(self, contestant: Contestant, unit: Unit) -> Made | None:
         """What was made of the unit before, if nothing that it depends on has changed since."""
         path = self._file("made", unit.clip.id, unit.edit.id, contestant.name, unit.seed)
-        try:
-            kept = _Kept.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError):
+        kept = _read_kept(path)
+        if kept is None or kept.key != _made_key(contestant, unit) or not (self.folder / kept.made.video).is_file():
             return None
-        there = kept.key == _made_key(contestant, unit) and (self.folder / kept.made.video).is_file()
-        return kept.made if there else None
+        return kept.made
 
     def _make(self, contestant: Contestant, clip: SuiteClip, edit: Edit, seed: int, count: str) -> Made | None:
         """The unit's video, made now or before; None, and a failed unit in the results, if that cannot be."""
@@ -404,9 +402,8 @@ class _Job:
 
     def _failed(self, contestant: Contestant, clip: SuiteClip, edit: Edit, seed: int, error: Exception) -> None:
         """Put the unit's failure into the results; what nobody expected also leaves its traceback beside."""
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         if not isinstance(error, VideoEditError):
-            reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
             trace = self._file("units", clip.id, edit.id, contestant.name, seed).with_suffix(TRACE)
             write_text(trace, "".join(traceback.format_exception(error)))
         self.progress.say(f"{clip.id}/{edit.id}, {contestant.name}: failed: {reason}")
@@ -414,9 +411,8 @@ class _Job:
         self._save()
 
     def _add(self, contestant: Contestant, clip: SuiteClip, edit: Edit, seed: int, **found: Any) -> UnitResult:
-        """Put a unit into the results."""
+        """Put a new unit into the results."""
         probed = self._probed[clip.id]
-        frames = None if isinstance(probed, str) else probed[1]
         unit = UnitResult(
             clip=clip.id,
             edit=edit.id,
@@ -424,30 +420,38 @@ class _Job:
             prompt=edit.prompt,
             method=contestant.name,
             seed=seed,
-            source=relative(clip.path, self.folder) if frames else None,
-            truth=relative(edit.truth, self.folder) if edit.truth and edit.truth.is_file() else None,
-            asked=numbers_of(frames) if frames else (0, 1, 0),
+            asked=(0, 1, 0) if isinstance(probed, str) else numbers_of(probed[1]),
             **found,
         )
-        self.units[unit.name] = unit
+        return self._put(unit, clip, edit)
+
+    def _put(self, unit: UnitResult, clip: SuiteClip, edit: Edit) -> UnitResult:
+        """Put a unit into the results, with the places where source and truth lie now."""
+        readable = not isinstance(self._probed[clip.id], str)
+        places = {
+            "source": relative(clip.path, self.folder) if readable else None,
+            "truth": relative(edit.truth, self.folder) if edit.truth and edit.truth.is_file() else None,
+        }
+        self.units[unit.name] = unit = unit.model_copy(update=places)
         return unit
 
     # -- step two: the figures -------------------------------------------------------------------------
 
     def _measure(self, contestant: Contestant, unit: Unit, made: Made) -> None:
-        """Every figure of a unit that is not known yet from the same video and the same references."""
+        """Put the unit's figures into the results: those known from the same video and references, and new ones."""
         path = self._file("units", unit.clip.id, unit.edit.id, contestant.name, unit.seed)
-        cost = self._cost(contestant, unit, made)
-        task = f"{_made_key(contestant, unit)}-{self._scene_key(unit.clip, unit.edit)}"
-        key = f"{task}-{digest([list(self.metrics), cost])}"
-        old = read_unit(path)
-        if old and old.key == key:
-            self.units[old.name] = old
-            return
-        known = old if old and old.key.startswith(f"{task}-") else None
         try:
+            cost = self._cost(contestant, unit, made)
+            task = f"{_made_key(contestant, unit)}-{self._scene_key(unit.clip, unit.edit)}"
+            key = f"{task}-{digest([list(self.metrics), cost])}"
+            old = read_unit(path)
+            if old and old.key == key:
+                self._put(old, unit.clip, unit.edit)
+                return
+            known = old if old and old.key.startswith(f"{task}-") else None
             material = material_of(self.suite, unit, made, cost, self.folder, self.weights_dir)
-            found = figures_of(self.metrics, material, known)
+            with self.progress.stage(f"measure {unit.name}, {contestant.name}", len(self.metrics)) as advance:
+                found = figures_of(self.metrics, material, known, advance)
         except Exception as error:
             self._failed(contestant, unit.clip, unit.edit, unit.seed, error)
             return
@@ -477,7 +481,7 @@ class _Job:
         others = [made]
         if contestant.is_joint:
             files = (self.folder / "made" / unit.clip.id).glob(f"*/{name}")
-            others = [_Kept.model_validate_json(file.read_text(encoding="utf-8")).made for file in sorted(files)]
+            others = [kept.made for file in sorted(files) if (kept := _read_kept(file))]
         served = Counter((stage, cost.key) for other in others for stage, cost in other.stages.items())
         parts = [(cost, served[stage, cost.key]) for stage, cost in made.stages.items()]
         return {
@@ -498,6 +502,13 @@ class _Kept(Section):
     made: Made
 
 
+def _read_kept(path: Path) -> _Kept | None:
+    try:
+        return _Kept.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
+
+
 def _made_key(contestant: Contestant, unit: Unit) -> str:
     return digest([content(unit.clip.path), contestant.identity(unit)])
 
@@ -513,6 +524,14 @@ def write_outputs(results: Results, folder: Path) -> Path:
     write_text(folder / "results.csv", to_csv(results))
     write_text(folder / "results.tex", to_latex(results))
     return write_page(results, folder)
+
+
+def reason_of(error: Exception) -> str:
+    """An error in one line: an expected one as it says itself, any other with its type."""
+    text = " ".join(str(error).split())
+    if isinstance(error, VideoEditError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def hardware() -> dict[str, Any]:
