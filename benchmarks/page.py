@@ -142,8 +142,9 @@ def column(rows: Sequence[Row], places: dict[str, int], left: float, width: floa
             )
         )
     better = {"lower": "lower is better", "higher": "higher is better", "one": "best at 1", "none": ""}[rows[0].better]
-    compared = unique(row.against.name for row in rows if row.against and row.against.ratio is not None)
-    note = ", ".join(filter(None, [better, f"× of {' or '.join(compared)}" if compared else ""]))
+    compared = {row.against.name for row in rows if row.against and row.against.ratio is not None}
+    of = [*(["grey"] if compared & places.keys() else []), *sorted(compared & outside)]
+    note = ", ".join(filter(None, [better, f"× of {' or '.join(of)}" if of else ""]))
     head = rows[0].measure + f", {rows[0].unit}" * bool(rows[0].unit)
     return Column(left, head, note, at(0), tuple(marks))
 
