@@ -93,7 +93,9 @@ def make_results(folder: Path, *, clips: tuple[str, ...] = ("square", "wall"), *
                 **task, status="done", video=name, frames=(0, stride, len(frames)), fps=str(Fraction(RATE, stride)),
                 keyframes=(0, 4, 8) if method == "third" else (), figures=figures,
                 remarks={"background_psnr@1": "a style changes everything"} if edit == "style" else {},
-                series={"warp_error@1/dis": [error * (1 + i % 3) for i in range(len(frames) - 1)]},
+                series={"warp_error@1/dis": [error * (1 + i % 3) for i in range(len(frames) - 1)],
+                        "flicker_ratio@1": [0.0, *(1.0 for _ in frames[1:])],
+                        "strength@1": [0.0, *(strength for _ in frames[1:])]},
                 key="key",
             ))  # fmt: skip
     content: dict[str, Any] = {
@@ -366,11 +368,11 @@ def test_curves_stand_at_their_frames_with_key_frames_below() -> None:
 
 
 def test_series_of_pairs_and_of_a_part_of_the_frames_are_placed(page: Page) -> None:
-    lively = page.all("path", **{"data-method": "lively"})[0]["d"] or ""
-    xs = [float(pair.split()[0]) for pair in lively[1:].split("L")]
-    assert np.allclose(xs, [58 + 492 * frame / 11 for frame in (3, 6, 9)], atol=0.06)  # pairs, at the later frame
-    text = " ".join(found.get("d") or "" for found in page.all("path", **{"data-method": "third"}))
-    assert text.count("M") == 7
+    warp, flicker, strength = (found["d"] or "" for found in page.all("path", **{"data-method": "lively"})[:3])
+    for curve, frames in ((warp, (3, 6, 9)), (flicker, (3, 6, 9)), (strength, (0, 3, 6, 9))):
+        xs = [float(pair.split()[0]) for pair in curve[1:].split("L")]
+        assert np.allclose(xs, [58 + 492 * frame / 11 for frame in frames], atol=0.06)  # changes at the later frame
+    assert len(page.all("path", **{"data-method": "third"})) == 3 * 7
 
 
 @pytest.mark.parametrize("values", [[0.0, 0.0], [1e-7, 2e-7], [5.0, 1e9], [-3.0, 4.0]])
@@ -424,6 +426,12 @@ def test_a_browser_plays_each_row_in_step_and_asks_for_nothing(written: Path, tm
         assert np.allclose(browser.run(times), 7.5 / RATE, atol=0.02)
         head = browser.run(f"{row}.querySelector('.head').getAttribute('transform')")
         assert float(head[10:].split()[0]) == pytest.approx(7 * 492 / 11)
+        # Space on what opens by space does not play.
+        browser.run(f"{row}.querySelector('summary').focus()")
+        browser.press(" ")
+        assert (
+            browser.run(f"{row}.querySelector('details').open && {row}.querySelector('.play').ariaPressed") == "false"
+        )
         # Far rows let their videos go, and find them again where they were.
         browser.run("scrollTo(0, document.body.scrollHeight)")
         browser.wait_for(f"[...{row}.querySelectorAll('video')].every(v => !v.src)")

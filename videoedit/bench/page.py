@@ -185,10 +185,12 @@ def _plots(view: View, units: Sequence[tuple[Method, UnitResult]], names: Iterab
     total = max((unit.asked[2] or unit.frames[2] for _, unit in done), default=0)
     drawn = []
     for name in names:
+        # No frame comes before the first: a change there is given as 0, a calm that nobody measured.
+        skip = int(view.results.metrics[name].group == "consistency")
         curves = [
-            Curve(method.name, method.colour, *_spread(unit, unit.series[name]))
+            Curve(method.name, method.colour, *_spread(unit, values[skip:] if values[0] == 0 else values))
             for method, unit in done
-            if unit.series.get(name)
+            if (values := unit.series.get(name))
         ]
         drawn.append(over_frames(view.title(name), curves, total))
     return [plot for plot in drawn if plot]

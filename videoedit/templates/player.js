@@ -62,7 +62,7 @@ const player = (root, { keys = root, autoplay = false, onshow = () => {}, onplay
   scrub.oninput = () => { const number = Number(scrub.value); if (playing) set(false); seek(number); };
   speed.onchange = () => { for (const v of videos) v.defaultPlaybackRate = v.playbackRate = Number(speed.value); };
   keys.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|BUTTON|TEXTAREA)$/.test(event.target.tagName)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|BUTTON|TEXTAREA|SUMMARY)$/.test(event.target.tagName)) return;
     const action = { " ": () => set(!playing), ArrowLeft: () => step(-1), ArrowRight: () => step(1) }[event.key];
     if (action) { event.preventDefault(); action(); }
   });
