@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import math
 import tempfile
@@ -30,16 +31,23 @@ def render(
 
     The page's policy lets nothing run but these scripts: the template gets their hash as `script_hash`.
     """
-    import jinja2
-
-    loader = jinja2.FileSystemLoader([folder, TEMPLATES])
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
+    environment = _environment(folder)
+    loader = environment.loader
     style, script = ("".join(loader.get_source(environment, name)[0] for name in names) for names in (styles, scripts))
     hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template(template)
     return page.render(**context, style=style, script=script, script_hash=f"sha256-{hashed}")
+
+
+@functools.cache
+def _environment(folder: Path) -> Any:
+    """Compiles a template once."""
+    import jinja2
+
+    loader = jinja2.FileSystemLoader([folder, TEMPLATES])
+    return jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
 
 
 def data_uri(kind: str, data: bytes) -> str:

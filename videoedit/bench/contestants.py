@@ -35,6 +35,7 @@ from videoedit.types import Video
 from videoedit.video import iter_frames, open_video, probe, stretch_frames, write_clip, write_video
 
 SANITY = ("identity", "vae")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of folders
 NOT_COUNTED = "measure"  # stages of this name, or that begin with it, are no cost of the edit
 
 
@@ -189,6 +190,8 @@ class InstalledMethod:
 
     def __post_init__(self) -> None:
         """Check the settings; raises MethodError or ConfigError."""
+        if not NAME.fullmatch(self.name):
+            raise ConfigError(f"method {self.name!r} cannot be compared: its name does not do for a folder's")
         own = {"clip", "seed", "prompt", "prompts", "source_prompt", "truth"} & set(self.given)
         video = self.given.get("video") or {}
         own |= {f"video.{key}" for key in ("start", "stride") if isinstance(video, dict) and key in video}
@@ -365,7 +368,7 @@ def _imported(text: str, taken: Iterable[str], suite: Suite) -> Imported:
     from videoedit.bench.layouts import read_results_folder
 
     name, equals, folder = text.partition("=")
-    if not equals or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or not folder:
+    if not equals or not NAME.fullmatch(name) or not folder:
         raise ConfigError(f"--results {text}: expected NAME=FOLDER, the name of letters, digits, dots and dashes")
     if name in taken:
         raise ConfigError(f"--results {text}: {name!r} is the name of a method here; choose another")

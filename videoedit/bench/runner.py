@@ -45,7 +45,7 @@ from videoedit.bench.suite import (
     missing,
     read_suite,
 )
-from videoedit.bench.units import Contestant, Made, Unit, numbers_of, probe_clip, relative
+from videoedit.bench.units import Contestant, Made, Unit, cost_of, numbers_of, probe_clip, relative
 from videoedit.config import Section
 from videoedit.errors import ConfigError, InputError, OutputError, VideoEditError
 from videoedit.metrics import Metric
@@ -126,23 +126,12 @@ class _Job:
         self.folder = Path(self.given_folder or Path("outputs") / f"bench-{self.suite.name}")
         self.metrics, self.skipped, wrong = choose_metrics(self.suite, self.weights_dir)
         problems += wrong
-        problems += self._check_published()
+        problems += _published_problems(self.suite)
         if problems:
             raise SuiteError(problems)
         self.old = self._earlier()
 
     # -- checks ----------------------------------------------------------------------------------------
-
-    def _check_published(self) -> list[str]:
-        if self.suite.published is None:
-            return []
-        from videoedit.bench.published import read_published
-
-        try:
-            read_published(self.suite.published)
-        except ConfigError as error:
-            return [str(error)]
-        return []
 
     def _earlier(self) -> Results | None:
         """What the folder holds already; raises OutputError if that is something else, or of another suite."""
@@ -474,21 +463,10 @@ class _Job:
         path.with_suffix(TRACE).unlink(missing_ok=True)
 
     def _cost(self, contestant: Contestant, unit: Unit, made: Made) -> dict[str, float]:
-        """What the unit took; a stage that served several edits counts in equal parts. Empty if it is not known."""
-        if not made.stages:
-            return {}
-        name = f"{contestant.name}-{unit.seed}.json"
-        others = [made]
-        if contestant.is_joint:
-            files = (self.folder / "made" / unit.clip.id).glob(f"*/{name}")
-            others = [kept.made for file in sorted(files) if (kept := _read_kept(file))]
-        served = Counter((stage, cost.key) for other in others for stage, cost in other.stages.items())
-        parts = [(cost, served[stage, cost.key]) for stage, cost in made.stages.items()]
-        return {
-            "seconds": round(sum(cost.seconds / n for cost, n in parts), 3),
-            "cpu_seconds": round(sum(cost.cpu_seconds / n for cost, n in parts), 3),
-            "peak_memory_mb": max(cost.peak_memory_mb for cost, _ in parts),
-        }
+        """What the unit took, its part of what other edits out of the same run share with it included."""
+        own = self._file("made", unit.clip.id, unit.edit.id, contestant.name, unit.seed)
+        files = own.parents[1].glob(f"*/{own.name}") if contestant.is_joint else ()
+        return cost_of(made, [kept.made for file in files if file != own and (kept := _read_kept(file))])
 
     def _scene_key(self, clip: SuiteClip, edit: Edit) -> str:
         """A hash of all that an edit is measured against."""
@@ -514,6 +492,18 @@ def _made_key(contestant: Contestant, unit: Unit) -> str:
 
 
 # ------------------------------------------------------------------------------------------- small steps
+
+
+def _published_problems(suite: Suite) -> list[str]:
+    if suite.published is None:
+        return []
+    from videoedit.bench.published import read_published
+
+    try:
+        read_published(suite.published)
+    except ConfigError as error:
+        return [str(error)]
+    return []
 
 
 def write_outputs(results: Results, folder: Path) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,6 +60,19 @@ class Made(Section):
     stages: dict[str, StageCost] = Field(default_factory=dict)
     """Empty if the cost is not known."""
     notes: tuple[str, ...] = ()
+
+
+def cost_of(made: Made, others: Iterable[Made] = ()) -> dict[str, float]:
+    """What a unit took; a stage that served `others` too counts in equal parts. Empty if it is not known."""
+    served = Counter((name, stage.key) for one in (made, *others) for name, stage in one.stages.items())
+    parts = [(stage, served[name, stage.key]) for name, stage in made.stages.items()]
+    if not parts:
+        return {}
+    return {
+        "seconds": round(sum(stage.seconds / n for stage, n in parts), 3),
+        "cpu_seconds": round(sum(stage.cpu_seconds / n for stage, n in parts), 3),
+        "peak_memory_mb": max(stage.peak_memory_mb for stage, _ in parts),
+    }
 
 
 class Contestant(Protocol):
