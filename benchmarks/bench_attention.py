@@ -48,7 +48,7 @@ class Layer(NamedTuple):
     heads: int
     frames: int
     training: bool = True
-    repeats: int = 20
+    repeats: int = 60
 
     def __str__(self) -> str:
         return f"{self.model} {self.side}x{self.side}, {self.heads} heads of {self.channels // self.heads}"
