@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-rerender test check format bench wheel-test clean
+.PHONY: demo demo-rerender test check format bench bench-page wheel-test clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,7 +31,11 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 bench: $(READY)  ## speed and memory; results go to benchmarks/results
-	$(BIN)/python benchmarks/bench_tuneavideo.py
+	for suite in attention tuneavideo inversion blend end_to_end; do $(BIN)/python benchmarks/bench_$$suite.py || exit 1; done
+	$(BIN)/python benchmarks/page.py
+
+bench-page: $(READY)  ## one page that plots every result
+	$(BIN)/python benchmarks/page.py
 
 wheel-test:  ## the built wheel, in an empty environment, runs the smoke configs
 	bash tests/packaging/wheel_smoke.sh
