@@ -248,7 +248,7 @@ class InstalledMethod:
             values.pop(name, None)
         values["video"] = {name: values["video"][name] for name in ("num_frames", "size", "output_size")}
         model = str(values.pop("model", "")) if self.has_model else ""
-        return MethodInfo(label=self.spec.summary, settings=values, model=model, licence=self._licence, imported=False)
+        return MethodInfo(label=self.name, settings=values, model=model, licence=self._licence, imported=False)
 
     def covers(self, unit: Unit) -> range:
         """The frames of the clip that the method takes: all, or evenly so many as it can."""
@@ -323,7 +323,7 @@ class Imported:
     @property
     def info(self) -> MethodInfo:
         licence = "That of its makers."
-        return MethodInfo(label=f"results of {self.name}", settings={}, model="", licence=licence, imported=True)
+        return MethodInfo(label=self.name, settings={}, model="", licence=licence, imported=True)
 
     def files(self, unit: Unit) -> list[Path]:
         """A video, or one picture for each frame."""

@@ -89,6 +89,7 @@ class MethodInfo(Section):
     """How a row of the table came about."""
 
     label: str
+    """What it is called in print."""
     settings: dict[str, Any]
     """Resolved, without what differs from unit to unit."""
     model: str
