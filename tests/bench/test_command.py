@@ -157,3 +157,19 @@ def test_import_writes_a_suite_that_runs(bench, clips: Path, tmp_path: Path):
     code, stdout, _ = bench("run", target, "--methods", "identity", "--dry-run")
     assert code == 0 and "2 clips, 2 edits" in stdout
     assert bench("import", "clipz", clips, "-o", target)[0] == 2
+
+
+def test_exported_videos_come_back_as_results_made_elsewhere(bench, tint_suite, tmp_path: Path):
+    suite, out, given = tint_suite(), tmp_path / "out", tmp_path / "given"
+    assert bench("run", suite, "--methods", "tint", "--subset", "wall", "-o", out)[0] == 0
+    code, stdout, _ = bench("export", out, "v2vbench", given)
+    assert code == 0 and str(given) in stdout
+    lost = sorted((given / "tint").rglob("*.png"))[0]
+    lost.unlink()
+    more = ("--subset", "wall", "--results", f"theirs={given / 'tint'}", "-o", out)
+    code, _, stderr = bench("run", suite, "--methods", "tint", *more)
+    assert code == 1 and "1 of 5 frames are missing" in stderr.splitlines()[-1]
+    units = {unit.name[1:3]: unit for unit in read_results(out).units}
+    whole = next(edit for edit in ("road", "desert") if units[edit, "theirs"].status == "done")
+    for name in ("strength@1", "flicker_ratio@1"):
+        assert units[whole, "theirs"].figures[name] == units[whole, "tint"].figures[name]

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from videoedit.bench.results import MethodInfo
+from videoedit.bench.statistics import SANITY
 from videoedit.bench.suite import Suite, SuiteError, content, nearest
 from videoedit.bench.units import Contestant, Made, StageCost, Unit, numbers_of, relative
 from videoedit.config import ClipConfig, RunConfig, build_config, deciding, setting_keys
@@ -34,7 +35,6 @@ from videoedit.run import digest, open_run, write_text
 from videoedit.types import Video
 from videoedit.video import iter_frames, open_video, probe, stretch_frames, write_clip, write_video
 
-SANITY = ("identity", "vae")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of folders
 NOT_COUNTED = "measure"  # stages of this name, or that begin with it, are no cost of the edit
 

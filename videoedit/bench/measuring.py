@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from videoedit.bench.contestants import read_frames
+from videoedit.bench.deliveries import PICTURES
 from videoedit.bench.results import UnitResult
 from videoedit.bench.suite import Suite, nearest
 from videoedit.bench.units import Made, Unit
@@ -19,8 +20,6 @@ from videoedit.images import read_image
 from videoedit.metrics import Metric, all_metrics, full_id, measure, why_skipped
 from videoedit.metrics.material import Facts, Material
 from videoedit.video import read_video, stretch_frames
-
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 def choose_metrics(suite: Suite, weights_dir: Path | None) -> tuple[dict[str, Metric], dict[str, str], list[str]]:
