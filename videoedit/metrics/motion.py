@@ -191,7 +191,7 @@ UNSEEN = "under 1 % of the pixels can be followed from frame to frame"
 def warp_error_of(material: Material) -> Figure:
     steps = warp_errors(material.frames, material.flow_bwd, material.occ_bwd)
     value = _pooled(steps, material.frames)
-    return Figure(value, (0.0, *(s / n if n else 0.0 for s, n in steps)), UNSEEN if math.isnan(value) else "")
+    return Figure(value, (0.0, *(s / n if n else math.nan for s, n in steps)), UNSEEN if math.isnan(value) else "")
 
 
 def warp_ssim_of(material: Material) -> Figure:
