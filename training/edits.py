@@ -139,9 +139,11 @@ def figures_of(case: Case, model: torch.nn.Module, videos: dict[str, np.ndarray]
         name: float((judge.classify(model, frames)[:, column] == case.target[column]).mean())
         for name, frames in videos.items()
     }
-    subject = measure_subject(videos["edit"], boxes * size / clips.SIZE)
+    paths = {
+        name: measure_subject(videos[name], boxes * size / clips.SIZE)["path_error@1"] for name in ("truth", "edit")
+    }
     edges = edge_f1(videos["edit"], videos["source"])
-    return {"seen": seen, "path_error": subject["path_error@1"], "edge_f1": edges}
+    return {"seen": seen, "path_error": paths["edit"], "path_error_of_truth": paths["truth"], "edge_f1": edges}
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -156,6 +158,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "clips": len(part),
             **{f"seen in {name}": float(np.mean([row["seen"][name] for row in part])) for name in part[0]["seen"]},
             "path error": float(np.nanmean(paths)) if np.isfinite(paths).any() else None,
+            "path error of the truth": float(np.nanmean([row["path_error_of_truth"] for row in part])),
             "paths found": int(np.isfinite(paths).sum()),
             "edge F1": float(np.nanmean([row["edge_f1"] for row in part])),
         }

@@ -13,9 +13,10 @@ from diffusers import ControlNetModel
 from scipy.stats import spearmanr
 from torch import nn
 
-from training import autoencoder, controlnet, judge
+from training import autoencoder, clips, controlnet, judge
 from training.captions import plain_caption
 from training.dataset import Renders, random_label, resize, words
+from training.renderer import Scene
 from training.sampling import Sampler
 from videoedit.metrics import clip_text, embed_frames, embed_prompts, load_clip
 
@@ -157,32 +158,33 @@ def other_word(rng: np.random.Generator, label: np.ndarray, column: int) -> int:
     return int(rng.choice([w for w in range(column > 1, judge.CLASSES[column]) if w != label[column]]))
 
 
-def agreement(folder: Path, sampler: Sampler, model: nn.Module, renders: Renders, count: int = 100) -> dict[str, float]:
+def agreement(folder: Path, sampler: Sampler, model: nn.Module, art: Path, count: int = 100, frames: int = 4) -> dict:
     """Rank correlation of ``clip_text@mini`` with the judge's belief over edits of many strengths, good and bad.
 
-    An edit is a fresh render sampled anew from a noisy state of itself with another prompt, SDEdit's way.
+    An edit is a rendered clip whose frames are sampled anew from a noisy state of themselves with another prompt.
     """
     clip = load_clip(folder / "clip")
     rng = np.random.default_rng(66)
-    images = resize(renders.images[:count], sampler.size)
-    edited = renders.labels[:count].astype(np.int64)
-    for number, row in enumerate(edited):
-        row[number % 4] = other_word(rng, row, number % 4)
     believed, scored = [], []
-    for group in np.array_split(np.arange(count), 10):
-        prompts = [plain_caption(*words(label)) for label in edited[group]]
+    for number in range(count):
+        label = np.array(random_label(rng, None))
+        scene = Scene(*words(label), seed=2000 + number)
+        path = clips.smooth_path(scene, phase=rng.random())[2 :: clips.FRAMES // frames]
+        source = sampler.encode(resize(clips.render_clip(scene, path, art)[0], sampler.size))
+        label[number % 4] = other_word(rng, label, number % 4)
+        prompt = plain_caption(*words(label))
         latents = sampler.latents(
-            prompts,
+            [prompt] * len(path),
             steps=20,
             guidance_scale=float(rng.uniform(1, 7)),
             rng=rng,
             denoiser=sampler.unet,
-            source=sampler.encode(images[group]),
+            source=source,
             strength=float(rng.uniform(0.3, 1)),
         )
-        for picture, label, prompt in zip(sampler.decode(latents), edited[group], prompts, strict=True):
-            believed.append(judge.belief(model, picture[None], label))
-            scored.append(clip_text(picture[None], prompt, clip))
+        pictures = sampler.decode(latents)
+        believed.append(judge.belief(model, pictures, label))
+        scored.append(clip_text(pictures, prompt, clip))
     return {"edits": count, "rank correlation": float(spearmanr(believed, scored).statistic)}
 
 

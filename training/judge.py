@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.checkpoint import Checkpoint, wait_while_paused
-from training.clip import CLASSES, augment, pixels_of
+from training.clip import CLASSES, augment, pixels_of, soften
 from training.dataset import SIZE, Renders, resize
 
 NAMES = ("subject", "background", "colour", "style")
@@ -34,14 +34,6 @@ def error(logits: Tensor, labels: Tensor) -> Tensor:
     """Sum of the four cross entropies; labels int64 [B, 4]."""
     parts = logits.split(CLASSES, 1)
     return sum(F.cross_entropy(part, labels[:, i], label_smoothing=0.05) for i, part in enumerate(parts))
-
-
-def soften(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """One batch in three at half the resolution: samples are less crisp than renders."""
-    if rng.random() < 2 / 3:
-        return pixels
-    half = F.interpolate(pixels, scale_factor=0.5, mode="area")
-    return F.interpolate(half, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 def train(renders: Renders, folder: Path, *, seconds: float, batch: int = 128) -> nn.Module:

@@ -40,7 +40,7 @@ class Plan:
     fresh_count: int = 2_000
     unet: float = 9000
     vae: float = 1200
-    clip: float = 1250
+    clip: float = 1800
     judge: float = 400
     controlnet: float = 1500
 
@@ -133,7 +133,7 @@ def measure(plan: Plan, folder: Path, *, steps: int = 50, samples: int = 400, co
     _, found, _ = evaluate.sample_accuracy(sampler, model, labels, **given)
     figures["subjects"] = evaluate.per_subject(found, labels, SUBJECT_LIST)
     figures["edge F1"] = evaluate.control_figures(folder, sampler, fresh, count=conditions, steps=20)
-    figures["clip_text and judge"] = evaluate.agreement(folder, sampler, model, fresh)
+    figures["clip_text and judge"] = evaluate.agreement(folder, sampler, model, plan.art)
     figures["training"] = {part: progress(plan.work / f"{part}.pt") for part in TRAINED}
     figures["megabytes"] = evaluate.megabytes(folder)
     figures["loading seconds"] = evaluate.loading_seconds(folder)
