@@ -123,7 +123,7 @@ class Results(Section):
 
 def read_results(path: Path) -> Results:
     """Read ``results.json``, or that of a folder. Raises InputError with one line if it is none that we can read."""
-    file = path / RESULTS if path.is_dir() else path
+    file = path if path.suffix == ".json" else path / RESULTS
     text, version = _read_text(file)
     if version != SCHEMA_VERSION:
         raise InputError(
