@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from training.checkpoint import Checkpoint, wait_while_paused
 from training.dataset import SIZE, Renders
+from training.device import autocast, device
 from training.latents import CHANNELS, COARSE, SCALING_FACTOR, PatchBasis, photographs, quadrant_slices
 
 LOG_VARIANCE = -7.0  # of the posterior, constant: standard deviation 0.03
@@ -133,12 +134,12 @@ def install_decoder(vae: AutoencoderKL, spread: np.ndarray, start: Path) -> None
 
 def loss(vae: AutoencoderKL, images: np.ndarray, basis: PatchBasis, rng: np.random.Generator) -> Tensor:
     """Error of the pictures decoded from noisy latents, and of their slopes."""
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pixels = torch.from_numpy(images).to(device()).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents = basis.encode(images)
     level = np.where(rng.random(len(images)) < 0.5, NOISE, rng.uniform(NOISE, GRAIN, len(images))) * SCALING_FACTOR
     latents += level[:, None, None, None].astype(np.float32) * rng.standard_normal(latents.shape, dtype=np.float32)
-    given = torch.from_numpy(latents / SCALING_FACTOR).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
+    given = torch.from_numpy(latents / SCALING_FACTOR).to(device()).contiguous(memory_format=torch.channels_last)
+    with autocast():
         decoded = vae.decode(given).sample.float()
     error = decoded - pixels
     slopes = error.diff(dim=-1).square().mean() + error.diff(dim=-2).square().mean()
@@ -147,15 +148,17 @@ def loss(vae: AutoencoderKL, images: np.ndarray, basis: PatchBasis, rng: np.rand
 
 def train(renders: Renders, basis: PatchBasis, folder: Path, *, seconds: float, batch: int = 12) -> AutoencoderKL:
     """Train the decoder for a budget of CPU seconds; two thirds renders, one third photographs and film."""
+    photos = photographs(1500, seed=1)
     vae = build()
     install_encoder(vae, basis)
+    if not (folder / "vae.pt").exists():
+        spread = basis.encode(np.concatenate([renders.images[:600], photos[:200]])).std((0, 2, 3))
+        install_decoder(vae, spread, folder / "start" / "vae")
+    vae.to(device())
     learned = [p for p in vae.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=2e-3, weight_decay=0.0, fused=True)
     state = Checkpoint(folder / "vae.pt", vae, optimizer)
-    photos = photographs(1500, seed=1)
-    if not state.load():
-        spread = basis.encode(np.concatenate([renders.images[:600], photos[:200]])).std((0, 2, 3))
-        install_decoder(vae, spread, folder / "start" / "vae")
+    state.load()
     rng = np.random.default_rng(state.samples + 7)
     while state.seconds < seconds:
         wait_while_paused(folder)
@@ -183,9 +186,9 @@ def reconstruct(vae: AutoencoderKL, images: np.ndarray) -> np.ndarray:
     """Encode and decode uint8 pictures [N, H, W, 3]."""
     out = []
     for part in np.array_split(images, max(1, len(images) // 16)):
-        pixels = torch.from_numpy(part.copy()).permute(0, 3, 1, 2).to(vae.dtype) / 127.5 - 1
+        pixels = torch.from_numpy(part.copy()).to(vae.device).permute(0, 3, 1, 2).to(vae.dtype) / 127.5 - 1
         decoded = vae.decode(vae.encode(pixels).latent_dist.mean).sample
-        out.append(((decoded.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
+        out.append(((decoded.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
     return np.concatenate(out)
 
 

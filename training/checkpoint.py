@@ -49,7 +49,7 @@ class Checkpoint:
         """Continue from the file if there is one."""
         if not self.path.exists():
             return False
-        state = torch.load(self.path, weights_only=True)
+        state = torch.load(self.path, weights_only=True, map_location="cpu")
         self.module.load_state_dict(state["module"])
         self.samples, self.seconds = state["samples"], state["seconds"]
         if self.optimizer is not None and "optimizer" in state:

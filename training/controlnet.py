@@ -14,6 +14,7 @@ from torch import Tensor
 
 from training import unet as denoiser
 from training.checkpoint import Checkpoint, wait_while_paused
+from training.device import device
 
 THRESHOLDS = (60, 140)  # of cv2.Canny on 8-bit grey
 
@@ -80,8 +81,8 @@ def work(rank: int, workers: int, folder: Path, unet_folder: Path, count: int, s
     denoiser.join_workers(rank, workers, folder)
     unet = UNet2DConditionModel.from_pretrained(unet_folder).requires_grad_(False)
     unet.set_attn_processor(AttnProcessor())
-    unet.to(memory_format=torch.channels_last)
-    control = build(unet)
+    unet.to(device(), memory_format=torch.channels_last)
+    control = build(unet).to(device())
     groups = parameter_groups(control, 6e-4)
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
     state = Checkpoint(folder / "controlnet.pt", control, optimizer)
@@ -90,6 +91,7 @@ def work(rank: int, workers: int, folder: Path, unet_folder: Path, count: int, s
         denoiser.start_from(start, control)
     denoiser.synchronise(control, 0.0, workers)
     rng = np.random.default_rng((state.samples, rank, 3))
+    torch.manual_seed(int(rng.integers(2**31)))
     batches = denoiser.Batches(folder, count, rng)
     alpha_bar = denoiser.scheduler().alphas_cumprod
     tables = alpha_bar, denoiser.loss_weights(alpha_bar)
@@ -102,7 +104,7 @@ def work(rank: int, workers: int, folder: Path, unet_folder: Path, count: int, s
         for _ in range(denoiser.SYNC):
             clock += wait_while_paused(folder)
             drawn = batches.draw(batch)
-            model = ControlledUNet(unet, control, conditions(batches.renders.images[drawn[3]]))
+            model = ControlledUNet(unet, control, conditions(batches.renders.images[drawn[3]]).to(device()))
             loss = denoiser.noise_loss(model, drawn, tables, rng)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(control.parameters(), 1.0)
@@ -121,9 +123,10 @@ def work(rank: int, workers: int, folder: Path, unet_folder: Path, count: int, s
 
 
 def train(
-    folder: Path, unet: UNet2DConditionModel, count: int, *, seconds: float, workers: int = 2, batch: int = 24
+    folder: Path, unet: UNet2DConditionModel, count: int, *, seconds: float, workers: int = 2, batch: int | None = None
 ) -> None:
-    """Train for ``seconds`` of running time in all on a finished UNet."""
+    """Train for ``seconds`` of running time in all on a finished UNet; on a GPU alone."""
+    workers, batch = (1, batch or 128) if device().type == "cuda" else (workers, batch or 24)
     unet_folder = folder / "unet-for-control"
     unet.save_pretrained(unet_folder)
     given = (workers, folder, unet_folder, count, seconds, batch)

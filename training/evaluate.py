@@ -16,6 +16,7 @@ from torch import nn
 from training import autoencoder, clips, controlnet, judge
 from training.captions import plain_caption
 from training.dataset import Renders, random_label, resize, words
+from training.device import device
 from training.renderer import Scene
 from training.sampling import Sampler
 from videoedit.metrics import clip_text, embed_frames, embed_prompts, load_clip
@@ -114,12 +115,12 @@ def control_figures(folder: Path, sampler: Sampler, renders: Renders, *, count: 
     chosen = np.where(renders.labels[:, 3] == 0)[0][:count]
     images = resize(renders.images[chosen], sampler.size)
     prompts = [plain_caption(*words(label)) for label in renders.labels[chosen]]
-    control = ControlNetModel.from_pretrained(folder / "controlnet-canny").eval()
+    control = ControlNetModel.from_pretrained(folder / "controlnet-canny").eval().to(device())
     scores: dict[str, list[float]] = {"without": [], "with": []}
     for first in range(0, len(prompts), 50):
         part = slice(first, first + 50)
         condition = controlnet.conditions(images[part])
-        steered = controlnet.ControlledUNet(sampler.unet, control, torch.cat([condition, condition]))
+        steered = controlnet.ControlledUNet(sampler.unet, control, torch.cat([condition, condition]).to(device()))
         for name, denoiser in (("without", None), ("with", steered)):
             rng = np.random.default_rng((8, first))
             samples = sampler(prompts[part], steps=steps, guidance_scale=3.0, rng=rng, denoiser=denoiser)

@@ -10,6 +10,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from training.device import autocast, device
 from training.tokenizer import token_ids
 
 
@@ -17,16 +18,16 @@ class Sampler:
     """The parts of a model folder, in float32."""
 
     def __init__(self, folder: Path) -> None:
-        self.vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
-        self.unet: nn.Module = UNet2DConditionModel.from_pretrained(folder / "unet").eval()
-        self.text = CLIPTextModel.from_pretrained(folder / "text_encoder").eval()
+        self.vae = AutoencoderKL.from_pretrained(folder / "vae").eval().to(device())
+        self.unet: nn.Module = UNet2DConditionModel.from_pretrained(folder / "unet").eval().to(device())
+        self.text = CLIPTextModel.from_pretrained(folder / "text_encoder").eval().to(device())
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
 
     @torch.no_grad()
     def embed(self, prompts: list[str]) -> Tensor:
         """Text features [B, 77, 128]."""
-        return self.text(input_ids=torch.from_numpy(token_ids(self.tokenizer, prompts))).last_hidden_state
+        return self.text(input_ids=torch.from_numpy(token_ids(self.tokenizer, prompts)).to(device())).last_hidden_state
 
     @torch.no_grad()
     def latents(
@@ -46,14 +47,14 @@ class Sampler:
         """
         config = self.unet.config
         size = (len(prompts), config.in_channels, config.sample_size, config.sample_size)
-        latents = torch.from_numpy(rng.standard_normal(size, dtype=np.float32))
+        latents = torch.from_numpy(rng.standard_normal(size, dtype=np.float32)).to(device())
         text = self.embed([""] * len(prompts) + prompts)
         self.scheduler.set_timesteps(steps)
         timesteps = self.scheduler.timesteps[steps - max(1, round(steps * strength)) :]
         if source is not None:
             latents = self.scheduler.add_noise(source, latents, timesteps[:1].expand(len(source)))
         for t in timesteps:
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast():
                 noise_pred = denoiser(torch.cat([latents, latents]), t, text).sample.float()
             uncond, cond = noise_pred.chunk(2)
             noise_pred = uncond + guidance_scale * (cond - uncond)
@@ -68,17 +69,17 @@ class Sampler:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> np.ndarray:
         """uint8 [B, H, W, 3]."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             parts = (latents / self.vae.config.scaling_factor).split(16)
             pixels = torch.cat([self.vae.decode(part).sample.float() for part in parts])
         pixels = (pixels.clamp(-1, 1) + 1) * 127.5
-        return pixels.round().byte().permute(0, 2, 3, 1).numpy()
+        return pixels.round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
     @torch.no_grad()
     def encode(self, images: np.ndarray) -> Tensor:
         """Scaled latents [B, C, h, w] of uint8 pictures [B, H, W, 3]."""
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-        means = [self.vae.encode(part).latent_dist.mean for part in pixels.split(16)]
+        means = [self.vae.encode(part.to(device())).latent_dist.mean for part in pixels.split(16)]
         return torch.cat(means) * self.vae.config.scaling_factor
 
     def __call__(

@@ -19,6 +19,7 @@ from transformers import CLIPTokenizer
 from training import clip, latents
 from training.checkpoint import Checkpoint, wait_while_paused
 from training.dataset import open_renders
+from training.device import autocast, device
 from training.tokenizer import token_ids
 
 SUBJECT_WEIGHT = 3.0  # loss inside the subject, relative to outside
@@ -62,7 +63,7 @@ def widen(layer: nn.Conv2d, known: nn.Conv2d) -> None:
 
 def start_from(folder: Path, unet: nn.Module) -> None:
     """Begin with the UNet (or ControlNet) of an earlier model: its latent channels must be the first of these."""
-    known = type(unet).from_pretrained(folder).float()
+    known = type(unet).from_pretrained(folder).float().to(unet.device)
     for name in ("conv_in", "conv_out"):
         if hasattr(unet, name):
             widen(getattr(unet, name), getattr(known, name))
@@ -124,17 +125,19 @@ class Batches:
         self.renders = open_renders(folder / "renders", "train", count)
         _, self.latents, self.masks = latents.prepare(folder, self.renders)
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        self.text = clip.load_text(self.tokenizer, folder)
+        self.text = clip.load_text(self.tokenizer, folder).to(device())
         self.rng, self.count = rng, count
 
     @torch.no_grad()
     def draw(self, size: int) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
         index = np.sort(self.rng.integers(0, self.count, size))
         captions = ["" if self.rng.random() < EMPTY else self.renders.caption(self.rng, int(i)) for i in index]
-        with torch.autocast("cpu", torch.bfloat16):
-            text = self.text(input_ids=torch.from_numpy(token_ids(self.tokenizer, captions))).last_hidden_state
-        x0 = torch.from_numpy(self.latents[index].astype(np.float32)).contiguous(memory_format=torch.channels_last)
-        weight = 1 + (SUBJECT_WEIGHT - 1) * torch.from_numpy(self.masks[index].astype(np.float32))
+        ids = torch.from_numpy(token_ids(self.tokenizer, captions)).to(device())
+        with autocast():
+            text = self.text(input_ids=ids).last_hidden_state
+        x0, share = (torch.from_numpy(v[index]).to(device()).float() for v in (self.latents, self.masks))
+        x0 = x0.contiguous(memory_format=torch.channels_last)
+        weight = 1 + (SUBJECT_WEIGHT - 1) * share
         return x0, weight, text.float(), index
 
 
@@ -176,19 +179,20 @@ def noise_loss(unet: nn.Module, batch: tuple, tables: tuple[Tensor, Tensor], rng
     alpha_bar, snr_weight = tables
     density = timestep_density(snr_weight)
     t = spread_timesteps(rng, len(x0), density)
-    noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
-    a = alpha_bar[t][:, None, None, None]
+    importance = (snr_weight[t] / (density[t] * len(density))).to(x0.device)
+    noise = torch.randn_like(x0)
+    a = alpha_bar[t][:, None, None, None].to(x0.device)
     noisy = (a.sqrt() * x0 + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
-        noise_pred = unet(noisy, t, text).sample
+    with autocast():
+        noise_pred = unet(noisy, t.to(x0.device), text).sample
     error = (noise_pred.float() - noise).square() * weight
-    return (error.mean((1, 2, 3)) * snr_weight[t] / (density[t] * len(density))).mean()
+    return (error.mean((1, 2, 3)) * importance).mean()
 
 
 def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batch: int) -> None:
     """One worker of the training; worker 0 keeps the checkpoint."""
     join_workers(rank, workers, folder)
-    unet = build()
+    unet = build().to(device())
     average = copy.deepcopy(unet).requires_grad_(False)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-3, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
     state = Checkpoint(folder / "unet.pt", unet, optimizer, average)
@@ -200,6 +204,7 @@ def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batc
         synchronise(unet, 0.0, workers)
         average.load_state_dict(unet.state_dict())
     rng = np.random.default_rng((state.samples, rank))
+    torch.manual_seed(int(rng.integers(2**31)))
     batches = Batches(folder, count, rng)
     alpha_bar = scheduler().alphas_cumprod
     tables = alpha_bar, loss_weights(alpha_bar)
@@ -230,8 +235,9 @@ def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batc
     leave_workers(workers)
 
 
-def train(folder: Path, count: int, *, seconds: float, workers: int = 2, batch: int = 32) -> None:
-    """Train for ``seconds`` of running time in all, stopped and resumed as often as need be."""
+def train(folder: Path, count: int, *, seconds: float, workers: int = 2, batch: int | None = None) -> None:
+    """Train for ``seconds`` of running time in all, stopped and resumed as often as need be; on a GPU alone."""
+    workers, batch = (1, batch or 256) if device().type == "cuda" else (workers, batch or 32)
     if workers == 1:
         work(0, 1, folder, count, seconds, batch)
         return
