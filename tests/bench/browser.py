@@ -123,7 +123,7 @@ class Browser:
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
-    def wait_for(self, condition: str, seconds: float = 30) -> None:
+    def wait_for(self, condition: str, seconds: float = 120) -> None:
         """Until an expression is true; fails after `seconds`."""
         end = time.monotonic() + seconds
         while not self.run(condition):
