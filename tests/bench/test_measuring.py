@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from videoedit import latents as codec
-from videoedit.bench.contestants import RoundTrip
 from videoedit.bench.measuring import choose_metrics, material_of
+from videoedit.bench.sanity import RoundTrip
 from videoedit.bench.suite import Edit, Suite, SuiteClip
 from videoedit.bench.units import Made, StageCost, Unit, cost_of, probe_clip
 from videoedit.config import RunConfig, VideoConfig

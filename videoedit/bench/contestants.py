@@ -11,7 +11,6 @@ import itertools
 import json
 import math
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,21 +21,20 @@ from typing import Any
 import numpy as np
 
 from videoedit.bench.results import MethodInfo
+from videoedit.bench.runs import claim, made_by, weights_of
+from videoedit.bench.sanity import Identity, RoundTrip
 from videoedit.bench.statistics import SANITY
 from videoedit.bench.suite import Suite, SuiteError, content, nearest
-from videoedit.bench.units import Contestant, Made, StageCost, Unit, numbers_of, relative
+from videoedit.bench.units import Contestant, Made, Unit, numbers_of, relative
 from videoedit.config import ClipConfig, RunConfig, build_config, deciding, setting_keys
 from videoedit.errors import ConfigError, InputError, MethodError, VideoEditError
 from videoedit.images import read_image
-from videoedit.planning import DEFAULT_FRAMES, Plan, local_folder, size_for
+from videoedit.planning import DEFAULT_FRAMES, Plan
 from videoedit.plugins import METHODS, MethodSpec, all_methods, discover, get_method
 from videoedit.progress import Progress
-from videoedit.run import digest, open_run, write_text
-from videoedit.types import Video
-from videoedit.video import iter_frames, open_video, probe, stretch_frames, write_clip, write_video
+from videoedit.video import iter_frames, probe, stretch_frames, write_video
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of folders
-NOT_COUNTED = "measure"  # stages of this name, or that begin with it, are no cost of the edit
 
 
 def choose_contestants(
@@ -87,91 +85,6 @@ def choose_contestants(
 def _usable() -> list[str]:
     """The installed methods that load and take a prompt; `all_methods` warns of those that do not load."""
     return [spec.name for spec in all_methods() if {"prompt", "prompts"} & set(setting_keys(spec.load("config")))]
-
-
-# ------------------------------------------------------------------------------------------- sanity rows
-
-
-@dataclass
-class Identity:
-    """The source itself, written by the writer that writes edits: what doing nothing scores."""
-
-    name: str = "identity"
-    is_seeded: bool = False
-    is_joint: bool = False
-
-    @property
-    def info(self) -> MethodInfo:
-        return MethodInfo(label="source, copied", settings={}, model="", licence="Apache-2.0", imported=False)
-
-    def identity(self, unit: Unit) -> dict[str, Any]:
-        return {"frames": numbers_of(unit.frames)}
-
-    def plan(self, units: Sequence[Unit]) -> Plan | None:
-        return None
-
-    def edit(self, unit: Unit, folder: Path, progress: Progress) -> Made:
-        return _write_sanity(self, unit, folder, lambda video: video.frames)
-
-
-@dataclass
-class RoundTrip:
-    """The source encoded and decoded once by the model's autoencoder: what no edit by the model can keep."""
-
-    settings: RunConfig
-    name: str = "vae"
-    is_seeded: bool = False
-    is_joint: bool = False
-
-    @property
-    def info(self) -> MethodInfo:
-        return MethodInfo(
-            label="autoencoder, there and back",
-            settings={"size": self.settings.model_dump(mode="json")["video"]["size"]},
-            model=self.settings.model,
-            licence="Apache-2.0",
-            imported=False,
-        )
-
-    def identity(self, unit: Unit) -> dict[str, Any]:
-        values = deciding(self.settings)
-        kept = {name: values[name] for name in ("model", "device", "dtype")} | {"size": values["video"]["size"]}
-        return kept | {"frames": numbers_of(unit.frames), "weights": _weights(self.settings)}
-
-    def plan(self, units: Sequence[Unit]) -> Plan | None:
-        return None
-
-    def edit(self, unit: Unit, folder: Path, progress: Progress) -> Made:
-        return _write_sanity(self, unit, folder, self._round_trip)
-
-    def _round_trip(self, video: Video, chunk: int = 8) -> Iterator[np.ndarray]:
-        """Frames as they come back, so many at a time; the model is let go afterwards, others need the memory."""
-        from videoedit import latents as codec
-        from videoedit.models import load_models
-
-        c = self.settings
-        models = load_models(c.model, device=c.device, dtype=c.dtype, allow_pickle=c.allow_pickle)
-        size = size_for(models, video, c.video.size)
-        frames = (stretch_frames(frame, size) for frame in video.frames)
-        while some := list(itertools.islice(frames, chunk)):
-            pixels = codec.frames_to_pixels(np.stack(some)).to(models.device, models.dtype)
-            yield from codec.pixels_to_frames(codec.decode(models.vae, codec.encode(models.vae, pixels)))
-
-
-def _write_sanity(
-    contestant: Contestant, unit: Unit, folder: Path, make: Callable[[Video], Iterable[np.ndarray]]
-) -> Made:
-    """One video for all edits of the clip, at the clip's size, rate and sound."""
-    identity = contestant.identity(unit) | {"clip": content(unit.clip.path)}
-    place = _claim(folder / "runs" / contestant.name / unit.clip.id, identity)
-    target = place / "video.mp4"
-    with open_run(place, identity=identity, record={"method": contestant.name}, fresh=False) as run:
-        with run.stage(contestant.name, digest(identity), [target]) as needed:
-            if needed:
-                video = _open(unit, unit.frames)
-                write_clip(target, make(video), video, (video.width, video.height))
-        run.finish()
-        return _made(target, folder, unit.frames, run.record)
 
 
 # ------------------------------------------------------------------------------------- installed methods
@@ -282,7 +195,7 @@ class InstalledMethod:
         """What all edits of a clip have in common."""
         config = self.config(unit, [unit.edit.prompt])
         values = {k: v for k, v in deciding(config).items() if k not in ("clip", "prompt", "prompts")}
-        weights = _weights(config) if self.has_model else ""
+        weights = weights_of(config) if self.has_model else ""
         return {"method": self.name, "version": self._version, "weights": weights, "settings": values}
 
     def plan(self, units: Sequence[Unit]) -> Plan | None:
@@ -295,7 +208,7 @@ class InstalledMethod:
 
         place = folder / "runs" / self.name / unit.clip.id
         place = place / str(unit.seed) if self.is_joint else place / unit.edit.id / str(unit.seed)
-        _claim(place, (self._shared if self.is_joint else self.identity)(unit) | {"clip": content(unit.clip.path)})
+        claim(place, (self._shared if self.is_joint else self.identity)(unit) | {"clip": content(unit.clip.path)})
         with _noticing_interruption(place) as notes:
             result = run_method(self.name, self.config(unit, [unit.edit.prompt]), place, progress=progress)
         videos = result.videos
@@ -303,7 +216,7 @@ class InstalledMethod:
         if video is None or not video.is_file():
             raise MethodError(f"method {self.name!r} finished, but gave no video for {unit.edit.prompt!r}")
         record = json.loads((place / "run.json").read_text(encoding="utf-8"))
-        return _made(video, folder, self.covers(unit), record, notes)
+        return made_by(video, folder, self.covers(unit), record, notes)
 
 
 # --------------------------------------------------------------------------------- results made elsewhere
@@ -381,20 +294,6 @@ def _imported(text: str, taken: Iterable[str], suite: Suite) -> Imported:
 # ------------------------------------------------------------------------------------------- small steps
 
 
-def _claim(place: Path, identity: dict[str, Any]) -> Path:
-    """A run's folder for work of this identity: what an earlier identity left there is removed first."""
-    mark, key = place / ".bench.json", digest(identity)
-    try:
-        known = json.loads(mark.read_text(encoding="utf-8")).get("key")
-    except (OSError, ValueError, AttributeError):
-        known = None
-    if known != key:
-        if place.exists():
-            shutil.rmtree(place)
-        write_text(mark, json.dumps({"key": key, "identity": identity}, indent=1, default=str))
-    return place
-
-
 @contextmanager
 def _noticing_interruption(place: Path) -> Iterator[tuple[str, ...]]:
     """Yields what to say of work in this folder that was stopped or killed earlier and now goes on."""
@@ -408,33 +307,3 @@ def _noticing_interruption(place: Path) -> Iterator[tuple[str, ...]]:
         mark.unlink(missing_ok=True)
         raise
     mark.unlink(missing_ok=True)
-
-
-def _made(video: Path, folder: Path, frames: range, record: dict[str, Any], notes: tuple[str, ...] = ()) -> Made:
-    """What the record of a run says about the video that it made."""
-    stages = {
-        name: StageCost(**{field: stage[field] for field in StageCost.model_fields})
-        for name, stage in record["stages"].items()
-        if not name.startswith(NOT_COUNTED)
-    }
-    return Made(
-        video=relative(video, folder),
-        frames=numbers_of(frames),
-        keyframes=tuple(record.get("keyframes") or ()),
-        stages=stages,
-        notes=(*record.get("notes", ()), *notes),
-    )
-
-
-def _open(unit: Unit, frames: range) -> Video:
-    return open_video(unit.clip.path, start=frames.start, stride=frames.step, num_frames=len(frames))
-
-
-def _weights(config: ClipConfig) -> str:
-    """A hash of the model's weights if they are on this disk, else the model's name."""
-    from videoedit.weights import fingerprint
-
-    model = getattr(config, "model", "")
-    folder = local_folder(model)
-    file = Path(model).expanduser()
-    return fingerprint(folder) if folder else fingerprint(file) if model and file.is_file() else model
