@@ -40,7 +40,7 @@ from videoedit.video import read_video, stretch_frames
 ROOT = Path(__file__).parents[1]
 CLIPS = ROOT / "videoedit/assets/clips"
 INTERVAL = 6
-SIZE = (64, 64)
+SIZE = (128, 128)
 SETTINGS: dict[str, Any] = {"strength": 0.85, "guidance_scale": 5.0}  # those of the demo
 WITHOUT: dict[str, dict[str, Any]] = {
     "all constraints": {},

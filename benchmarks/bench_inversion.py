@@ -27,7 +27,6 @@ from videoedit import ddim_invert, load_models, read_video
 from videoedit.latents import encode_posterior, frames_to_pixels
 from videoedit.prompts import encode_prompts
 from videoedit.types import Models
-from videoedit.video import stretch_frames
 
 CLIP = Path(__file__).parents[1] / "videoedit/assets/clips/car-grass.mp4"
 PROMPT = "a red car moving on grass"
@@ -40,7 +39,7 @@ CASES = ("frames together", "frames alone", REFERENCE)
 def prepare(case: str, frames: int, steps: int) -> Callable[[], Tensor]:
     """The whole inversion of a case as a function without arguments; loads the model and encodes the clip."""
     models = load_models("mini", device="cpu")
-    pixels = frames_to_pixels(stretch_frames(read_video(CLIP, num_frames=frames).frames, (64, 64)))
+    pixels = frames_to_pixels(read_video(CLIP, num_frames=frames).frames)
     latents = encode_posterior(models.vae, pixels).mean  # [1, F, C, h, w]
     embeds = encode_prompts(models, [PROMPT])
     if case == REFERENCE:

@@ -209,7 +209,7 @@ class Translator:
         return guided(predict, self.prompt_embeds, self.negative_embeds, self.settings.guidance_scale)
 
     def _soft(self, occluded: Tensor) -> Tensor:
-        """With a seam of a latent cell: 9 pixels for Stable Diffusion, as officially, 5 for the embedded model."""
+        """With a seam of a latent cell: 9 pixels for a factor of 8, as officially."""
         return soft_mask(occluded, self.factor + 1)
 
     def _source(self, frame: np.ndarray) -> Tensor:
