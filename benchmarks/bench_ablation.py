@@ -34,7 +34,7 @@ from rerender.translate import Translator
 from videoedit.flow_models import flow_pair, load_flow
 from videoedit.metrics import edge_f1
 from videoedit.models import load_models
-from videoedit.report import contact_sheet
+from videoedit.side_by_side import contact_sheet
 from videoedit.video import read_video, stretch_frames
 
 ROOT = Path(__file__).parents[1]

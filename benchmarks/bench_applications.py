@@ -26,7 +26,7 @@ from videoedit.config import build_config, read_yaml
 from videoedit.metrics import METRICS
 from videoedit.pipeline import run_method
 from videoedit.progress import Progress
-from videoedit.report import contact_sheet
+from videoedit.side_by_side import contact_sheet
 from videoedit.video import read_video
 
 ROOT = Path(__file__).parents[1]

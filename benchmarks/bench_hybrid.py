@@ -40,7 +40,7 @@ from videoedit.pipeline import run_method
 from videoedit.planning import DEFAULT_FRAMES
 from videoedit.plugins import get_method
 from videoedit.progress import Progress
-from videoedit.report import contact_sheet
+from videoedit.side_by_side import contact_sheet
 from videoedit.video import probe, read_video
 
 SHARED = ("network", "tune", "invert", "sample")  # sections that both methods have

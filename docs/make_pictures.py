@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from videoedit.report import contact_sheet
+from videoedit.side_by_side import contact_sheet
 from videoedit.video import read_video
 
 folder, target = map(Path, sys.argv[1:])

@@ -29,7 +29,7 @@ from tuneavideo.config import TuneAVideoConfig
 from videoedit.config import build_config, read_yaml
 from videoedit.metrics import edge_f1, measure_subject
 from videoedit.pipeline import run_method
-from videoedit.report import contact_sheet
+from videoedit.side_by_side import contact_sheet
 from videoedit.video import read_video
 
 CONFIGS = Path(__file__).parents[1] / "configs"

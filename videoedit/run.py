@@ -254,12 +254,24 @@ def refuse_foreign(folder: Path, identity: dict[str, Any], *, fresh: bool) -> di
 
 
 def environment() -> dict[str, Any]:
-    """Versions and hardware, for the record."""
+    """Versions, for the record."""
     versions: dict[str, Any] = {"python": platform.python_version(), "platform": platform.platform()}
     for name in VERSIONED:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return versions
+
+
+def hardware() -> dict[str, Any]:
+    """The machine, for who compares times."""
+    import psutil
+    import torch
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpu = {"gpu": torch.cuda.get_device_name(0)} if torch.cuda.is_available() else {}
+    return {"cpu": cpu, "cores": cores, "memory_gb": round(psutil.virtual_memory().total / 2**30, 1), **gpu}
 
 
 def _read_record(folder: Path) -> dict[str, Any] | None:

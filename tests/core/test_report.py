@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
-from videoedit import report
+from videoedit import report, report_media
 from videoedit.errors import InputError
+from videoedit.side_by_side import compare_video, contact_sheet
 from videoedit.video import write_video
 
 NASTY = 'a <script>alert("1")</script> & a "café" с кошкой 猫 \'; </style><img src=//x.example/y>'
@@ -120,7 +121,7 @@ def test_prompts_are_text_whatever_they_hold(written: Path) -> None:
 
 def test_edit_and_ground_truth_stand_side_by_side(written: Path) -> None:
     page = Page(written.read_text(encoding="utf-8"))
-    roles = [f.get("class") for f in page.all("figure") if f.get("class") in report.ROLES]
+    roles = [f.get("class") for f in page.all("figure") if f.get("class") in report_media.ROLES]
     assert roles == ["source", "edit", "truth", "reconstruction"]
 
 
@@ -172,13 +173,13 @@ def test_large_videos_become_previews_or_links(tmp_path: Path, monkeypatch: pyte
     folder = make_run(tmp_path)
     big = np.random.default_rng(0).integers(0, 256, (4, 160, 200, 3), dtype=np.uint8)
     write_video(folder / "1-edit.mp4", big, 8)
-    monkeypatch.setattr(report, "PREVIEW_SIDE", 32)
-    monkeypatch.setattr(report, "EMBED_LIMIT", 4 * 12000)
+    monkeypatch.setattr(report_media, "PREVIEW_SIDE", 32)
+    monkeypatch.setattr(report_media, "EMBED_LIMIT", 4 * 12000)
     page = Page(report.write_report(folder).read_text(encoding="utf-8"))
     assert all((v["src"] or "").startswith("data:") for v in page.all("video"))
     assert "A smaller preview" in page.text
     assert [a["href"] for a in page.all("a")] == ["1-edit.mp4"]
-    monkeypatch.setattr(report, "EMBED_LIMIT", 4)
+    monkeypatch.setattr(report_media, "EMBED_LIMIT", 4)
     page = Page(report.write_report(folder).read_text(encoding="utf-8"))
     assert "1-edit.mp4" in [v["src"] for v in page.all("video")]
     assert "keep it beside it" in page.text
@@ -210,14 +211,14 @@ def test_pictures_and_key_frames_are_shown(tmp_path: Path) -> None:
 
 def test_contact_sheet_and_comparison() -> None:
     videos = {"source": clip(), "une édition, 猫": clip(5, frames=3, width=48)}
-    sheet = report.contact_sheet(videos, columns=4, side=64)
+    sheet = contact_sheet(videos, columns=4, side=64)
     assert sheet.dtype == np.uint8 and sheet.ndim == 3 and sheet.shape[1] >= 4 * 64
-    film = report.compare_video(videos, side=63)
+    film = compare_video(videos, side=63)
     assert film.shape[0] == 3 and film.shape[1] % 2 == 0 and film.shape[2] % 2 == 0 and film.dtype == np.uint8
     assert film.shape[2] >= 2 * 63
     assert not np.array_equal(film[0], film[1])
     with pytest.raises(InputError):
-        report.contact_sheet({})
+        contact_sheet({})
 
 
 CHROMIUM = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)

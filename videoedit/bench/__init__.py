@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from videoedit.bench.contestants import choose_contestants
+    from videoedit.bench.estimate import forecast
     from videoedit.bench.results import Results, UnitResult, read_results
-    from videoedit.bench.runner import forecast, run_suite
+    from videoedit.bench.runner import run_suite
     from videoedit.bench.suite import Suite, read_suite
     from videoedit.bench.units import Contestant
 
@@ -21,7 +22,7 @@ _WHERE = {
     "Suite": "suite",
     "UnitResult": "results",
     "choose_contestants": "contestants",
-    "forecast": "runner",
+    "forecast": "estimate",
     "read_results": "results",
     "read_suite": "suite",
     "run_suite": "runner",

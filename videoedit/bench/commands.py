@@ -45,7 +45,8 @@ def run(
     The exit code is 1 if any unit failed.
     """
     from videoedit.bench.contestants import choose_contestants
-    from videoedit.bench.runner import forecast, run_suite
+    from videoedit.bench.estimate import forecast
+    from videoedit.bench.runner import run_suite
     from videoedit.bench.suite import read_suite
     from videoedit.progress import Progress
 

@@ -1,9 +1,30 @@
-"""What a comparative run would do and cost, as text for a person."""
+"""What a comparative run would do and about how long it would take; writes nothing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from videoedit.bench.contestants import InstalledMethod
+from videoedit.bench.job import Job, reason_of
+from videoedit.bench.suite import Suite
+from videoedit.bench.units import Contestant, Unit
+from videoedit.planning import EFFICIENCY, Plan, measure_throughput
+
+
+def forecast(
+    suite: Suite | str | Path,
+    contestants: Sequence[Contestant] | Sequence[str] | None = None,
+    folder: str | Path | None = None,
+    *,
+    subset: Iterable[str] = (),
+    seeds: Iterable[int] | None = None,
+    weights_dir: Path | None = None,
+) -> Forecast:
+    """What `run_suite` would do and about how long it would take; writes nothing."""
+    return forecast_of(Job(suite, contestants, folder, subset, seeds, weights_dir))
 
 
 @dataclass
@@ -61,6 +82,72 @@ class Forecast:
         for name, reason in self.skipped.items():
             names.setdefault(reason, []).append(name)
         return names
+
+
+def forecast_of(job: Job) -> Forecast:
+    """What is to be done. Work of the same kind is planned once."""
+    prices = _Prices()
+    shares = {contestant.name: Share(contestant.name) for contestant in job.contestants}
+    problems: Counter[str] = Counter()
+    notes: dict[str, None] = {}
+    for contestant, clip, seed, edits in job.batches:
+        share = shares[contestant.name]
+        share.units += len(edits)
+        todo: list[Unit] = []
+        for edit in edits:
+            try:
+                unit = job.unit(clip, edit, seed)
+                if job.known(contestant, unit):
+                    share.reused += 1
+                else:
+                    todo.append(unit)
+            except Exception as error:
+                problems[reason_of(error)] += 1
+                share.failing += 1
+        try:
+            plan = prices.plan(contestant, todo) if todo else None
+        except Exception as error:
+            problems[reason_of(error)] += len(todo)
+            share.failing += len(todo)
+            continue
+        if plan:
+            notes |= {f"{contestant.name}: {note}": None for note in plan.notes}
+            share.seconds = (share.seconds or 0.0) + prices.seconds(contestant, plan)
+            share.memory_mb = max(share.memory_mb, plan.memory_mb)
+    edits_in_all = sum(len(clip.edits) for clip in job.wanted.clips)
+    counts = ((len(job.wanted.clips), "clip"), (edits_in_all, "edit"), (len(job.seeds), "seed"))
+    return Forecast(
+        title=f"{job.suite.name}: {', '.join(plural(*count) for count in counts)}",
+        folder=job.folder,
+        shares=list(shares.values()),
+        problems=dict(problems),
+        notes=tuple(notes),
+        metrics=tuple(job.metrics),
+        skipped=job.skipped,
+    )
+
+
+@dataclass
+class _Prices:
+    """Plans, and what they take on this machine; each is found once."""
+
+    plans: dict[tuple[str, int, int, int, int], Plan | None] = field(default_factory=dict)
+    speeds: dict[str | None, float] = field(default_factory=dict)
+    """Device -> floating point operations a second."""
+
+    def plan(self, contestant: Contestant, units: Sequence[Unit]) -> Plan | None:
+        """The plan of these units, or of as many others on a clip of the same measures."""
+        info = units[0].info
+        kind = (contestant.name, info.width, info.height, len(units[0].frames), len(units))
+        if kind not in self.plans:
+            self.plans[kind] = contestant.plan(units)
+        return self.plans[kind]
+
+    def seconds(self, contestant: Contestant, plan: Plan) -> float:
+        device = getattr(contestant.settings, "device", None) if isinstance(contestant, InstalledMethod) else None
+        if device not in self.speeds:
+            self.speeds[device] = EFFICIENCY * measure_throughput(device)
+        return sum(stage.flops / self.speeds[device] + stage.seconds for stage in plan.stages)
 
 
 def clock(seconds: float | None) -> str:

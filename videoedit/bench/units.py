@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from videoedit.bench.results import MethodInfo
-from videoedit.bench.suite import Edit, SuiteClip
+from videoedit.bench.suite import Edit, SuiteClip, content
 from videoedit.config import Section
 from videoedit.errors import VideoEditError
 from videoedit.planning import Plan
 from videoedit.progress import Progress
+from videoedit.run import digest
 from videoedit.video import VideoInfo, probe
 
 
@@ -105,6 +106,26 @@ class Contestant(Protocol):
     def edit(self, unit: Unit, folder: Path, progress: Progress) -> Made:
         """Make the unit's video below the results' `folder`; goes on where an earlier call stopped."""
         ...
+
+
+class Kept(Section):
+    """The file of a unit's video: what was made, and a hash of all that it depends on."""
+
+    key: str
+    made: Made
+
+
+def read_kept(path: Path) -> Kept | None:
+    """None if the file is not there, or damaged."""
+    try:
+        return Kept.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
+
+
+def made_key(contestant: Contestant, unit: Unit) -> str:
+    """A hash of all that a unit's video depends on."""
+    return digest([content(unit.clip.path), contestant.identity(unit)])
 
 
 def probe_clip(clip: SuiteClip) -> tuple[VideoInfo, range] | str:
