@@ -55,12 +55,20 @@ def heads() -> nn.ModuleList:
 
 def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     """Shift up to a sixteenth, mirror, brightness and a little noise: pixels [B, 3, S, S] in [-1, 1]."""
+    return disturb(displace(pixels, rng), rng)
+
+
+def displace(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Shift up to a sixteenth, and mirror, all of a batch [B, C, S, S] alike."""
     size = pixels.shape[-1]
     reach = size // 16
     dy, dx = (int(v) for v in rng.integers(0, 2 * reach + 1, 2))
     pixels = F.pad(pixels, (reach,) * 4, mode="replicate")[..., dy : dy + size, dx : dx + size]
-    if rng.random() < 0.5:
-        pixels = pixels.flip(-1)
+    return pixels.flip(-1) if rng.random() < 0.5 else pixels
+
+
+def disturb(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Another brightness for each picture, and a little noise."""
     gain = torch.from_numpy(rng.uniform(0.85, 1.15, (len(pixels), 1, 1, 1)).astype(np.float32))
     noise = torch.from_numpy(rng.standard_normal(pixels.shape, dtype=np.float32)) * float(rng.uniform(0, 0.08))
     return pixels * gain + noise

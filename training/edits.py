@@ -21,18 +21,19 @@ import numpy as np
 import torch
 
 from rerender.config import RerenderConfig
-from training import clips, judge
+from training import clips, judge, locator
 from training.dataset import random_label, words
 from training.evaluate import other_word
 from training.renderer import Layout, Scene
 from tuneavideo.config import TuneAVideoConfig
 from videoedit.config import build_config, read_yaml
-from videoedit.metrics import edge_f1, measure_subject
+from videoedit.metrics import edge_f1
 from videoedit.pipeline import run_method
 from videoedit.side_by_side import contact_sheet
 from videoedit.video import read_video
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+LOST = 0.5  # distance from the truth, as a share of the frame, of a subject that is not found
 COLUMN = {"subject": 0, "background": 1, "attribute": 2, "style": 3}
 
 
@@ -82,14 +83,14 @@ def embedded(model: Path) -> Iterator[None]:
 
 
 def write_clips(case: Case, art: Path, folder: Path, frames: int) -> tuple[Path, Path, np.ndarray]:
-    """(source mp4, mp4 of the true result, the true subject's boxes [F, 4] in pixels), every n-th frame of the clip."""
+    """(source mp4, mp4 of the true result, the true subject's masks uint8 [F, H, W]), every n-th frame of the clip."""
     folder.mkdir(parents=True, exist_ok=True)
     path = case.path()[:: clips.FRAMES // frames]
     source, target = folder / "source.mp4", folder / "truth.mp4"
     clips.write_mp4(clips.render_clip(case.scene(case.source), path, art)[0], source)
     pictures, masks = clips.render_clip(case.scene(case.target), path, art)
     clips.write_mp4(pictures, target)
-    return source, target, np.array([clips.bounding_box(mask) for mask in masks]) * clips.SIZE
+    return source, target, masks
 
 
 def settings_of(method: str, changes: dict[str, Any]) -> dict[str, Any]:
@@ -132,34 +133,49 @@ def rerender(case: Case, given: tuple[Path, Path], folder: Path, changes: dict[s
     return run_method("rerender", config, folder / f"rerender-{scale:g}").videos[prompt]
 
 
-def figures_of(case: Case, model: torch.nn.Module, videos: dict[str, np.ndarray], boxes: np.ndarray) -> dict[str, Any]:
-    """What the judge sees in source, truth and edit, and how the edit moves."""
-    column, size = COLUMN[case.kind], videos["edit"].shape[1]
+@dataclass(frozen=True)
+class Eyes:
+    """What looks at the edits: names attributes, and finds the subject."""
+
+    judge: torch.nn.Module
+    locator: torch.nn.Module
+
+    def path_error(self, frames: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
+        """(mean distance from the subject of ``masks`` [F, H, W], share of the frames in which one is found)."""
+        distance = locator.distances(locator.locate(self.locator, frames), masks)
+        return float(np.nan_to_num(distance, nan=LOST).mean()), float(np.isfinite(distance).mean())
+
+
+def figures_of(case: Case, eyes: Eyes, videos: dict[str, np.ndarray], masks: np.ndarray) -> dict[str, Any]:
+    """What the judge sees in source, truth and edit, and how the edit moves; distances in widths of the frame."""
+    column = COLUMN[case.kind]
     seen = {
-        name: float((judge.classify(model, frames)[:, column] == case.target[column]).mean())
+        name: float((judge.classify(eyes.judge, frames)[:, column] == case.target[column]).mean())
         for name, frames in videos.items()
     }
-    paths = {
-        name: measure_subject(videos[name], boxes * size / clips.SIZE)["path_error@1"] for name in ("truth", "edit")
+    error, found = eyes.path_error(videos["edit"], masks)
+    return {
+        "seen": seen,
+        "path_error": error,
+        "found": found,
+        "path_error_of_truth": eyes.path_error(videos["truth"], masks)[0],
+        "edge_f1": edge_f1(videos["edit"], videos["source"]),
     }
-    edges = edge_f1(videos["edit"], videos["source"])
-    return {"seen": seen, "path_error": paths["edit"], "path_error_of_truth": paths["truth"], "edge_f1": edges}
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means by application and over all; a path counts where a moving subject was found."""
+    """Means by application and over all."""
     result = {}
     for kind in ("all", *clips.EDITS):
         part = [row for row in rows if kind in ("all", row["kind"])]
         if not part:
             continue
-        paths = np.array([row["path_error"] for row in part])
         result[kind] = {
             "clips": len(part),
             **{f"seen in {name}": float(np.mean([row["seen"][name] for row in part])) for name in part[0]["seen"]},
-            "path error": float(np.nanmean(paths)) if np.isfinite(paths).any() else None,
-            "path error of the truth": float(np.nanmean([row["path_error_of_truth"] for row in part])),
-            "paths found": int(np.isfinite(paths).sum()),
+            "path error": float(np.mean([row["path_error"] for row in part])),
+            "path error of the truth": float(np.mean([row["path_error_of_truth"] for row in part])),
+            "found": float(np.mean([row["found"] for row in part])),
             "edge F1": float(np.nanmean([row["edge_f1"] for row in part])),
         }
     return result
@@ -170,7 +186,7 @@ METHODS = {"tuneavideo": tune_a_video, "rerender": rerender}
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Every edit with every guidance scale: rows, their summary, and a picture of source, truth and edit."""
-    model = judge.load(given.work)
+    eyes = Eyes(judge.load(given.work), locator.load(given.work))
     changes = {name: json.loads(value) for name, value in (entry.split("=", 1) for entry in given.set)}
     chosen = [case for case in cases() if given.method == "tuneavideo" or case.kind in ("background", "style")]
     chosen = chosen[: given.clips]
@@ -179,13 +195,13 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         rows, shown = [], {}
         for case in chosen:
             folder = given.out / case.name
-            source, truth, boxes = write_clips(case, given.work / "art", folder, given.frames)
+            source, truth, masks = write_clips(case, given.work / "art", folder, given.frames)
             with embedded(given.model):
                 edited = METHODS[given.method](case, (source, truth), folder, changes, scale)
             files = {"source": source, "truth": truth, "edit": edited}
             videos = {name: read_video(path).frames for name, path in files.items()}
             row = {"clip": case.name, "kind": case.kind, "prompt": clips.caption(case.scene(case.target))}
-            rows.append(row | figures_of(case, model, videos, boxes))
+            rows.append(row | figures_of(case, eyes, videos, masks))
             step = max(1, given.frames // 8)
             shown |= {f"{case.name} {name}: {row['prompt']}": frames[::step] for name, frames in videos.items()}
             print(json.dumps(rows[-1]), flush=True)

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 import torch
 from transformers import CLIPTokenizer
 
-from training import autoencoder, clip, clips, controlnet, evaluate, export, judge, latents, unet
+from training import autoencoder, clip, clips, controlnet, evaluate, export, judge, latents, locator, unet
 from training.card import model_card
 from training.checkpoint import progress
 from training.dataset import Renders, prepare
@@ -23,8 +24,8 @@ from training.sampling import Sampler, contact_sheet
 from training.tokenizer import caption_corpus, train_tokenizer
 from training.vocabulary import SUBJECT_LIST
 
-TRAINED = ("unet", "vae", "clip", "judge", "controlnet")
-STAGES = ("render", "text", "unet", "vae", "clip", "judge", "controlnet", "export", "clips", "evaluate")
+TRAINED = ("unet", "vae", "clip", "judge", "locator", "controlnet")
+STAGES = ("render", "text", "unet", "vae", "clip", "judge", "locator", "controlnet", "export", "clips", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Plan:
     vae: float = 1200
     clip: float = 1800
     judge: float = 400
+    locator: float = 240
     controlnet: float = 1500
 
     @property
@@ -93,6 +95,10 @@ def run_judge(plan: Plan) -> None:
     judge.train(plan.renders("judge", plan.judge_count, None), plan.work, seconds=plan.judge)
 
 
+def run_locator(plan: Plan) -> None:
+    locator.train(plan.renders("judge", plan.judge_count, None), plan.work, seconds=plan.locator)
+
+
 def run_controlnet(plan: Plan) -> None:
     finished = export.load_unet(plan.work)
     controlnet.train(plan.work, finished, plan.train_count, seconds=plan.controlnet, workers=plan.workers)
@@ -120,6 +126,11 @@ def measure(plan: Plan, folder: Path, *, steps: int = 50, samples: int = 400, co
     """Every figure of the model card."""
     sampler, model, fresh = Sampler(folder), judge.load(plan.work), plan.fresh_renders()
     figures: dict = {"judge on fresh renders": judge.accuracy(judge.classify(model, fresh.images), fresh.labels)}
+    apart = locator.distances(locator.locate(locator.load(plan.work), fresh.images), fresh.masks)
+    figures["locator on fresh renders"] = {
+        "found": float(np.isfinite(apart).mean()),
+        "distance": float(np.nanmean(apart)),
+    }
     figures["autoencoder dB"] = evaluate.autoencoder_figures(sampler, fresh, plan.real_clips, sampler.size)
     figures["clip"] = evaluate.ranking(folder, fresh)
     guidance, figures["guidance"] = evaluate.choose_guidance(sampler, model, steps=steps)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from training import autoencoder, latents, unet
+from training import autoencoder, latents, locator, unet
 from training.checkpoint import wait_while_paused
 from training.edits import COLUMN, cases
 from training.renderer import Layout, place
@@ -84,3 +84,18 @@ def test_edits_are_six_of_each_kind_and_end_in_pairs_never_trained():
 
 def test_training_goes_on_without_a_pause_file(tmp_path):
     assert wait_while_paused(tmp_path) < 0.5
+
+
+def test_the_locator_measures_from_centre_to_centre():
+    masks = np.zeros((3, 40, 80), np.uint8)
+    masks[0, 10:20, 40:60] = masks[1, 30:40, 0:8] = 255
+    found = locator.centres_of_mass(masks / 255)
+    np.testing.assert_allclose(found[:2], [[50 / 80, 15 / 40], [4 / 80, 35 / 40]])
+    assert np.isnan(found[2]).all()
+    np.testing.assert_allclose(locator.distances(found[:2] + [0.3, 0.4], masks[:2]), 0.5)
+
+
+def test_the_locator_maps_every_picture_at_a_quarter_of_its_size():
+    model = locator.build().eval()
+    assert model(torch.zeros(2, 3, 128, 128)).shape == (2, 1, 128 // locator.FACTOR, 128 // locator.FACTOR)
+    assert locator.locate(model, pictures(2, 128)).shape == (2, 2)
