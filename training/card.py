@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from training.clips import EDITS
 from training.vocabulary import BACKGROUND_LIST, COLOURS, STYLES, SUBJECT_LIST
 
 
@@ -11,10 +13,37 @@ def percents(values: dict[str, float]) -> str:
     return " | ".join(f"{100 * values[name]:.1f} %" for name in ("subject", "background", "colour", "style"))
 
 
+def edit_tables(edits: dict[str, dict]) -> Iterator[tuple[str, str, dict]]:
+    """(method, guidance, one table of the results of ``training.edits``)."""
+    for method, result in edits.items():
+        for name, part in result.items():
+            if name.startswith("guidance"):
+                yield method, name.removeprefix("guidance "), part
+
+
+def seen_in_source(edits: dict[str, dict]) -> float:
+    """The largest share of a source's frames in which the judge sees what its edit asks for."""
+    return max((row["seen"]["source"] for *_, part in edit_tables(edits) for row in part["edits"]), default=0.0)
+
+
+def edit_rows(edits: dict[str, dict]) -> Iterator[str]:
+    for method, guidance, part in edit_tables(edits):
+        found = part["summary"]
+        every, kinds = found["all"], [found.get(kind) for kind in EDITS]
+        shares = ", ".join(f"{100 * kind['seen in edit']:.0f}" if kind else "-" for kind in kinds)
+        cells = [
+            f"{100 * every['seen in edit']:.0f} %",
+            shares,
+            f"{every['path error']:.3f}",
+            f"{every['edge F1']:.2f}",
+        ]
+        yield "| " + " | ".join([method, guidance, str(every["clips"]), *cells]) + " |"
+
+
 def model_card(figures: dict, *, train_count: int, workers: int) -> str:
     """The card as Markdown, from the contents of ``figures.json``."""
     rows = [f"| {name} | {seen:,} | {seconds / 60:.0f} min |" for name, (seen, seconds) in figures["training"].items()]
-    sampling = figures["sampling"]
+    sampling, located, edits = figures["sampling"], figures["locator on fresh renders"], figures["edits"]
     template = Path(__file__).with_name("card.md").read_text()
     return template.format(
         subjects=len(SUBJECT_LIST),
@@ -41,4 +70,7 @@ def model_card(figures: dict, *, train_count: int, workers: int) -> str:
         edits=figures["clip_text and judge"]["edits"],
         rank=figures["clip_text and judge"]["rank correlation"],
         loading=figures["loading seconds"],
+        located=f"{located['distance']:.3f} away, found in {100 * located['found']:.1f} %",
+        seen_in_source=f"at most {100 * seen_in_source(edits):.0f} %",
+        edit_rows="\n".join(edit_rows(edits)),
     )

@@ -20,6 +20,9 @@ from training.vocabulary import BACKGROUND_LIST, COLOUR_LIST, STYLE_LIST, SUBJEC
 IMAGE_SIZE = 64  # of the image tower; larger pictures are shrunk for it
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # pixels in [0, 1] become [-1, 1]
 CLASSES = (len(SUBJECT_LIST), len(BACKGROUND_LIST), len(COLOUR_LIST), len(STYLE_LIST))
+COLOUR = 2  # its column
+MATCH, WRONG = 0.9, 0.27  # cosine of a picture and its caption, and what one wrong word takes away
+EVEN = 20.0  # weight of keeping to these
 
 
 def build(tokenizer: CLIPTokenizer) -> CLIPModel:
@@ -88,6 +91,24 @@ def same_label_targets(labels: Tensor) -> Tensor:
     return same / same.sum(1, keepdim=True)
 
 
+def one_word_changed(rng: np.random.Generator, label: np.ndarray) -> np.ndarray:
+    """Attributes [4] with another word in one place; no colour is named or left out, for it may be the natural one."""
+    changed = label.copy()
+    column = int(rng.choice([c for c in range(4) if c != COLOUR or label[c] > 0]))
+    changed[column] = rng.choice([w for w in range(column == COLOUR, CLASSES[column]) if w != label[column]])
+    return changed
+
+
+def unevenness(image: Tensor, text: Tensor, changed: Tensor) -> Tensor:
+    """Squared distance of the cosines from MATCH for the own caption, and MATCH - WRONG for one with a word changed.
+
+    Scores of different prompts are compared: a picture that shows all that its prompt says should score the same
+    whatever that is, and a wrong word should cost the same.
+    """
+    own, other = (image * text).sum(1), (image * changed).sum(1)
+    return (own - MATCH).square().mean() + (other - (MATCH - WRONG)).square().mean()
+
+
 def pixels_of(renders: Renders, index: np.ndarray, size: int) -> Tensor:
     """Pictures as float [B, 3, size, size] in [-1, 1]."""
     images = resize(renders.images[np.sort(index)], size)
@@ -130,6 +151,7 @@ def load_text(tokenizer: CLIPTokenizer, folder: Path) -> CLIPTextModel:
 
 def train(
     renders: Renders,
+    redrawn: Renders,
     tokenizer: CLIPTokenizer,
     folder: Path,
     *,
@@ -139,7 +161,8 @@ def train(
 ) -> CLIPModel:
     """Second stage: image tower and projections, contrastively, for a budget of CPU seconds; the text tower stays.
 
-    Heads that name the attributes from the image features speed up the image tower; they are not shipped.
+    One batch in three is of ``redrawn`` pictures. Heads that name the attributes from the image features speed up the
+    image tower; they are not shipped.
     """
     model = build(tokenizer)
     model.text_model.load_state_dict(load_text(tokenizer, folder).state_dict())
@@ -155,7 +178,8 @@ def train(
         fade = float(np.cos(np.pi / 2 * state.seconds / seconds) ** 2)
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1, state.samples / 6000 + 0.02) * (0.02 + 0.98 * fade)
-        loss, accuracy = step(parts, renders, tokenizer, optimizer, rng, batch)
+        chosen = redrawn if rng.random() < 1 / 3 else renders
+        loss, accuracy = step(parts, chosen, tokenizer, optimizer, rng, batch)
         state.advance(batch, time.process_time() - start)
         if state.due(30):
             print(f"clip {state.seconds:.0f}s {state.samples} loss {loss:.3f} match {accuracy:.2f}", flush=True)
@@ -177,6 +201,7 @@ def step(
     index = np.sort(rng.integers(0, len(renders), batch))
     labels = torch.from_numpy(renders.labels[index].astype(np.int64))
     captions = [renders.caption(rng, int(i)) for i in index]
+    captions += [random_caption(rng, *words(one_word_changed(rng, label))) for label in renders.labels[index]]
     ids = torch.from_numpy(token_ids(tokenizer, captions)[:, :24])  # after the end token nothing counts
     with torch.autocast("cpu", torch.bfloat16):
         vision = model.vision_model(
@@ -184,12 +209,12 @@ def step(
         ).pooler_output
         image = F.normalize(model.visual_projection(vision).float(), dim=-1)
         text = model.text_model(input_ids=ids).pooler_output
-        text = F.normalize(model.text_projection(text).float(), dim=-1)
+        text, changed = F.normalize(model.text_projection(text).float(), dim=-1).chunk(2)
         names = sum(F.cross_entropy(head(vision).float(), labels[:, i]) for i, head in enumerate(parts["heads"]))
     logits = image @ text.T * model.logit_scale.exp().clamp(max=50)
     target = same_label_targets(labels)
     contrast = F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)
-    (contrast + names).backward()
+    (contrast + names + EVEN * unevenness(image, text, changed)).backward()
     nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()

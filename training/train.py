@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers import CLIPTokenizer
 
-from training import autoencoder, clip, clips, controlnet, evaluate, export, judge, latents, locator, unet
+from training import autoencoder, clip, clips, controlnet, evaluate, export, judge, latents, locator, redrawn, unet
 from training.card import model_card
 from training.checkpoint import progress
 from training.dataset import Renders, prepare
@@ -39,6 +39,7 @@ class Plan:
     train_count: int = 60_000
     judge_count: int = 16_000
     fresh_count: int = 2_000
+    redrawn_count: int = 2_500
     unet: float = 9000
     vae: float = 1200
     clip: float = 1800
@@ -88,7 +89,11 @@ def run_vae(plan: Plan) -> None:
 
 
 def run_clip(plan: Plan) -> None:
-    clip.train(plan.training_renders(), tokenizer(plan), plan.work, seconds=plan.clip)
+    """After UNet and decoder, whose pictures it sees."""
+    export.export(plan.work, plan.work / "so-far")
+    sampler, renders = Sampler(plan.work / "so-far"), plan.training_renders()
+    drawn = redrawn.prepare(plan.work / "renders", sampler, renders, plan.redrawn_count)
+    clip.train(renders, drawn, tokenizer(plan), plan.work, seconds=plan.clip)
 
 
 def run_judge(plan: Plan) -> None:
@@ -145,6 +150,9 @@ def measure(plan: Plan, folder: Path, *, steps: int = 50, samples: int = 400, co
     figures["subjects"] = evaluate.per_subject(found, labels, SUBJECT_LIST)
     figures["edge F1"] = evaluate.control_figures(folder, sampler, fresh, count=conditions, steps=20)
     figures["clip_text and judge"] = evaluate.agreement(folder, sampler, model, plan.art)
+    figures["edits"] = {
+        file.stem: json.loads(file.read_text()) for file in sorted((plan.work / "edits").glob("*.json"))
+    }
     figures["training"] = {part: progress(plan.work / f"{part}.pt") for part in TRAINED}
     figures["megabytes"] = evaluate.megabytes(folder)
     figures["loading seconds"] = evaluate.loading_seconds(folder)
