@@ -15,6 +15,8 @@ from training.checkpoint import Checkpoint, wait_while_paused
 from training.clip import CLASSES, augment, pixels_of, soften
 from training.dataset import SIZE, Renders, resize
 
+REACH = 4  # pixels between two looks
+SHIFTS = ((0, 0), (REACH, REACH), (-REACH, -REACH), (REACH, -REACH), (-REACH, REACH))
 NAMES = ("subject", "background", "colour", "style")
 
 
@@ -87,9 +89,21 @@ def classify(model: nn.Module, images: np.ndarray) -> np.ndarray:
 
 
 def belief(model: nn.Module, images: np.ndarray, label: np.ndarray) -> float:
-    """How sure the judge is, on average over pictures and attributes, that they show what ``label`` [4] says."""
-    parts = probabilities(model, images)
-    return float(np.mean([part[:, word] for part, word in zip(parts, label, strict=True)]))
+    """How sure the judge is, on average over pictures, attributes and looks, that they show what ``label`` [4] says.
+
+    One look is noisy (of two a few pixels apart one may convince it, the other not), so it looks ten times: at five
+    places, as displaced as its training pictures were, and mirrored.
+    """
+    looks = [displaced(images, *shift)[:, :, ::way] for shift in SHIFTS for way in (1, -1)]
+    parts = [probabilities(model, np.ascontiguousarray(look)) for look in looks]
+    return float(np.mean([part[:, word] for look in parts for part, word in zip(look, label, strict=True)]))
+
+
+def displaced(images: np.ndarray, down: int, right: int) -> np.ndarray:
+    """Pictures [N, H, W, 3] moved by up to REACH pixels, their borders repeated."""
+    size = images.shape[1]
+    wide = np.pad(images, ((0, 0), (REACH, REACH), (REACH, REACH), (0, 0)), mode="edge")
+    return wide[:, REACH - down :, REACH - right :][:, :size, :size]
 
 
 def accuracy(found: np.ndarray, wanted: np.ndarray) -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from training import autoencoder, latents, locator, unet
+from training import autoencoder, judge, latents, locator, unet
 from training.checkpoint import wait_while_paused
 from training.edits import COLUMN, cases
 from training.renderer import Layout, place
@@ -99,3 +99,13 @@ def test_the_locator_maps_every_picture_at_a_quarter_of_its_size():
     model = locator.build().eval()
     assert model(torch.zeros(2, 3, 128, 128)).shape == (2, 1, 128 // locator.FACTOR, 128 // locator.FACTOR)
     assert locator.locate(model, pictures(2, 128)).shape == (2, 2)
+
+
+def test_the_judge_looks_at_displaced_pictures():
+    images = pictures(2, 128)
+    np.testing.assert_array_equal(judge.displaced(images, 0, 0), images)
+    moved = judge.displaced(images, 4, -4)
+    assert moved.shape == images.shape
+    np.testing.assert_array_equal(moved[:, 4:, :-4], images[:, :-4, 4:])
+    label = np.array([0, 0, 1, 1])
+    assert 0 < judge.belief(judge.build().eval(), images, label) < 1
