@@ -41,7 +41,7 @@ ROOT = Path(__file__).parents[1]
 CLIPS = ROOT / "videoedit/assets/clips"
 INTERVAL = 6
 SIZE = (128, 128)
-SETTINGS: dict[str, Any] = {"strength": 0.85, "guidance_scale": 5.0}  # those of the demo
+SETTINGS: dict[str, Any] = {"strength": 0.85, "guidance_scale": 3.0}  # those of the demo
 WITHOUT: dict[str, dict[str, Any]] = {
     "all constraints": {},
     "no cross-frame attention": {"attention_window": None},
