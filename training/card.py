@@ -71,6 +71,6 @@ def model_card(figures: dict, *, train_count: int, workers: int) -> str:
         rank=figures["clip_text and judge"]["rank correlation"],
         loading=figures["loading seconds"],
         located=f"{located['distance']:.3f} away, found in {100 * located['found']:.1f} %",
-        seen_in_source=f"at most {100 * seen_in_source(edits):.0f} %",
+        seen_in_source=f"{100 * seen_in_source(edits):.0f} % at most",
         edit_rows="\n".join(edit_rows(edits)),
     )

@@ -89,8 +89,9 @@ def clip_frames(path: Path, size: int, frames: int = 24) -> np.ndarray:
 
 
 def autoencoder_figures(sampler: Sampler, renders: Renders, clips: list[Path], size: int) -> dict[str, float]:
-    """PSNR in dB after encode and decode, of fresh renders and of real clips at ``size`` pixels."""
+    """PSNR in dB after encode and decode, of fresh renders and of real clips (24 and 80 frames) at ``size`` pixels."""
     sets = {"fresh renders": resize(renders.images[:300], size)} | {p.name: clip_frames(p, size) for p in clips}
+    sets |= {f"{p.name} (80 frames)": clip_frames(p, size, 80) for p in clips}
     return {
         name: autoencoder.psnr(images, autoencoder.reconstruct(sampler.vae, images)) for name, images in sets.items()
     }
