@@ -31,10 +31,10 @@ from rerender.conditions import Controls, ControlSpec, load_controls
 from rerender.config import TranslateConfig
 from rerender.keyframes import uniform
 from rerender.translate import Translator
+from videoedit.contact_sheet import contact_sheet
 from videoedit.flow_models import flow_pair, load_flow
 from videoedit.metrics import edge_f1
 from videoedit.models import load_models
-from videoedit.side_by_side import contact_sheet
 from videoedit.video import read_video, stretch_frames
 
 ROOT = Path(__file__).parents[1]

@@ -23,10 +23,10 @@ from results_schema import Row, row
 
 from tuneavideo.config import TuneAVideoConfig
 from videoedit.config import build_config, read_yaml
+from videoedit.contact_sheet import contact_sheet
 from videoedit.metrics import METRICS
 from videoedit.pipeline import run_method
 from videoedit.progress import Progress
-from videoedit.side_by_side import contact_sheet
 from videoedit.video import read_video
 
 ROOT = Path(__file__).parents[1]

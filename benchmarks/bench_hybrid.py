@@ -33,6 +33,7 @@ from common import ROOT, publish
 from results_schema import Row, row
 
 from videoedit.config import build_config, parse_assignments, read_yaml, set_value
+from videoedit.contact_sheet import contact_sheet
 from videoedit.metrics import METRICS, Material, measure
 from videoedit.metrics.motion import moved_pairs
 from videoedit.metrics.pixels import changes
@@ -40,7 +41,6 @@ from videoedit.pipeline import run_method
 from videoedit.planning import DEFAULT_FRAMES
 from videoedit.plugins import get_method
 from videoedit.progress import Progress
-from videoedit.side_by_side import contact_sheet
 from videoedit.video import probe, read_video
 
 SHARED = ("network", "tune", "invert", "sample")  # sections that both methods have

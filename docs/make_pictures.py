@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from videoedit.side_by_side import contact_sheet
+from videoedit.contact_sheet import contact_sheet
 from videoedit.video import read_video
 
 folder, target = map(Path, sys.argv[1:])

@@ -27,9 +27,9 @@ from training.evaluate import other_word
 from training.renderer import Layout, Scene
 from tuneavideo.config import TuneAVideoConfig
 from videoedit.config import build_config, read_yaml
+from videoedit.contact_sheet import contact_sheet
 from videoedit.metrics import edge_f1
 from videoedit.pipeline import run_method
-from videoedit.side_by_side import contact_sheet
 from videoedit.video import read_video
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -1,4 +1,4 @@
-"""Who estimates optical flow: RAFT, OpenCV's DIS, or flow files of the user's own; and a cache for the answers.
+"""Who estimates optical flow: RAFT, OpenCV's DIS, or flow files of the user's own.
 
 Conventions are those of `videoedit.flow`. Estimators take two pictures, uint8 ``[H, W, 3]`` RGB of the same size, and
 return the flow from the first to the second, float32 ``[1, 2, H, W]`` on the CPU, in pixels of the pictures given.
@@ -10,7 +10,6 @@ import hashlib
 import logging
 import math
 import re
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +21,13 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from .errors import ConfigError, InputError, MethodError, ShapeError, WeightsError
 from .fetch import FETCHABLE, fetched
 from .flow import compose, occlusion, resize_flow
-from .run import atomic_path
+from .flow_cache import FlowCache
 from .weights import first_line
 
 logger = logging.getLogger(__name__)
@@ -347,56 +345,3 @@ def _raft_weights(name: str, source: Any) -> Mapping[str, Tensor]:
 
 def _in_torch_hub(source: Any) -> Path:
     return Path(torch.hub.get_dir(), "checkpoints", Path(urlsplit(source.url).path).name)
-
-
-# -- cache -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class FlowCache:
-    """Flow on disk, one file a pair of pictures, both ways, half precision.
-
-    The name of a file is a hash of the estimator's name and of the pictures, so what is found is never out of date.
-    A damaged file is named in a warning and made again.
-    """
-
-    folder: Path
-    estimator: str
-
-    def path(self, first: np.ndarray, second: np.ndarray) -> Path:
-        """Where the flow between two pictures is, or would be."""
-        key = hashlib.sha256(f"{self.estimator} {first.shape}".encode())
-        for picture in (first, second):
-            key.update(np.ascontiguousarray(picture).data)
-        return self.folder / f"{key.hexdigest()[:24]}.safetensors"
-
-    def load(self, first: np.ndarray, second: np.ndarray) -> tuple[Tensor, Tensor] | None:
-        """Flow there and back, float16 [1, 2, H, W]; None if it has to be made."""
-        path = self.path(first, second)
-        if not path.is_file():
-            return None
-        try:
-            return self._read(path, first.shape)
-        except (SafetensorError, OSError, ValueError) as error:
-            logger.warning("the cached flow %s is damaged (%s) and is made again", path, first_line(error))
-            return None
-
-    def _read(self, path: Path, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        with safe_open(path, framework="pt") as file:
-            flows = file.get_tensor("fwd"), file.get_tensor("bwd")
-            checksum = (file.metadata() or {}).get("crc32")
-        if checksum != _checksum(flows) or any(flow.shape != (1, 2, *shape[:2]) for flow in flows):
-            raise ValueError("its contents have changed")
-        return flows
-
-    def save(self, first: np.ndarray, second: np.ndarray, fwd: Tensor, bwd: Tensor) -> None:
-        with atomic_path(self.path(first, second)) as temporary:
-            flows = {"fwd": fwd.contiguous(), "bwd": bwd.contiguous()}
-            save_file(flows, temporary, {"crc32": _checksum((fwd, bwd))})  # a second entry would come in any order
-
-
-def _checksum(flows: tuple[Tensor, ...]) -> str:
-    total = 0
-    for flow in flows:
-        total = zlib.crc32(flow.contiguous().numpy().data, total)
-    return f"{total:08x}"

@@ -15,7 +15,8 @@ from rerender.config import RerenderConfig
 from rerender.pictures import flow_sheet
 from rerender.stage import Chosen, choose_keyframes, propagate
 from rerender.translate import Translator
-from videoedit.flow_models import FlowCache, FlowEstimator, flow_pair, load_flow
+from videoedit.flow_cache import FlowCache
+from videoedit.flow_models import FlowEstimator, flow_pair, load_flow
 from videoedit.frame_measures import TRUTH, measure_files
 from videoedit.images import Pictures, contact_rows, write_image
 from videoedit.planning import size_for

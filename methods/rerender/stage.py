@@ -17,7 +17,8 @@ from rerender.config import KeyframesConfig, PropagateConfig
 from rerender.propagation import Interval, Settings, intervals
 from rerender.units import count_steps, make_frames, read_figures, stitch
 from videoedit.config import deciding
-from videoedit.flow_models import FlowCache, FlowEstimator, flow_pair, load_flow
+from videoedit.flow_cache import FlowCache
+from videoedit.flow_models import FlowEstimator, flow_pair, load_flow
 from videoedit.frame_measures import FrameMeasures
 from videoedit.run import Run, digest, write_text
 from videoedit.types import Video

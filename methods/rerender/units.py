@@ -28,7 +28,8 @@ from rerender.propagation import (
     propagate_patchmatch,
 )
 from videoedit.errors import ConfigError
-from videoedit.flow_models import FlowCache, FlowEstimator, FlowPair, flow_pair
+from videoedit.flow_cache import FlowCache
+from videoedit.flow_models import FlowEstimator, FlowPair, flow_pair
 
 FIGURES = "figures.json"
 

@@ -17,7 +17,8 @@ from videoedit import flow_models
 from videoedit.errors import ConfigError, InputError, MethodError, OutputError, ShapeError, WeightsError
 from videoedit.fetch import FETCHABLE, cache_folder
 from videoedit.flow import warp
-from videoedit.flow_models import Dis, FlowCache, FlowFiles, Raft, flow_pair, load_flow, read_flow
+from videoedit.flow_cache import FlowCache
+from videoedit.flow_models import Dis, FlowFiles, Raft, flow_pair, load_flow, read_flow
 
 DATA = Path(__file__).parents[1] / "data" / "flow"
 CACHE = cache_folder()  # the user's own, before the tests set another

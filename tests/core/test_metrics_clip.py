@@ -20,6 +20,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPVisionModel
 from videoedit.errors import WeightsError
 from videoedit.metrics import METRICS, Figure, Material, clip_frame, clip_text, load_clip, measure
 from videoedit.metrics import clip as module
+from videoedit.metrics import clip_figures
 from videoedit.metrics.catalogue import why_skipped
 from videoedit.metrics.weights import HUB, WEIGHTS, available_weights, find_weights, missing_weights
 from videoedit.testing import panning, tiny_tokenizer
@@ -319,7 +320,7 @@ def test_frames_are_looked_at_once_for_a_network_and_a_size(weights_dir: Path, m
     looked: list[tuple[int, ...]] = []
     pool = module.pool_frames
     monkeypatch.setattr(
-        module, "pool_frames", lambda clip, frames: looked.append(frames.shape[1:3]) or pool(clip, frames)
+        clip_figures, "pool_frames", lambda clip, frames: looked.append(frames.shape[1:3]) or pool(clip, frames)
     )
     given = material(weights_dir)
     for name in (*REAL, "clip_text@mini", "clip_text_gain@mini", "clip_frame@mini"):

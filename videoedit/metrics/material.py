@@ -16,7 +16,8 @@ import numpy as np
 from videoedit.errors import MethodError, ShapeError
 
 if TYPE_CHECKING:
-    from videoedit.flow_models import FlowCache, FlowEstimator, FlowPair
+    from videoedit.flow_cache import FlowCache
+    from videoedit.flow_models import FlowEstimator, FlowPair
 
 WORKING_SIDE = 256  # pixels of the shorter side at which the motion of two clips is compared
 ALIKE_LEVELS = 32  # grey levels by which encoding, or the light of another background, may change a pixel
@@ -170,7 +171,7 @@ class Material:
 
     @property
     def _cache(self) -> FlowCache | None:
-        from videoedit.flow_models import FlowCache
+        from videoedit.flow_cache import FlowCache
 
         return None if self.flow_cache is None else FlowCache(self.flow_cache, self.estimator.name)
 

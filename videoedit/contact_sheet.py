@@ -1,4 +1,4 @@
-"""Videos side by side, each under its label: frames on a contact sheet, or one video that plays them together."""
+"""Contact sheets: videos one below the other, each a row of frames under its label."""
 
 from __future__ import annotations
 
@@ -36,33 +36,6 @@ def contact_sheet(
         parts.append(np.full((margin, width, 3), _paper(dark), np.uint8))
     sheet = np.concatenate(parts)
     return np.pad(sheet, ((0, 0), (margin, margin), (0, 0)), constant_values=_paper(dark))
-
-
-def compare_video(videos: Mapping[str, np.ndarray], *, side: int = 256, dark: bool = False) -> np.ndarray:
-    """Videos side by side, each under its label; uint8 [F, H, W, 3] with even sides, as long as the shortest."""
-    if not videos:
-        raise InputError("a comparison needs at least one video")
-    count = min(len(frames) for frames in videos.values())
-    fitted = [[_fit(frame, side) for frame in frames[:count]] for frames in videos.values()]
-    height = max(cells[0].shape[0] for cells in fitted)
-    columns = []
-    for label, cells in zip(videos, fitted, strict=True):
-        caption = _caption(label, cells[0].shape[1], dark)
-        stack = np.stack(cells)
-        below = ((0, 0), (0, height - stack.shape[1]), (0, 0), (0, 0))
-        stack = np.pad(stack, below, constant_values=_paper(dark))
-        columns.append((np.broadcast_to(caption, (count, *caption.shape)), stack))
-    top = max(caption.shape[1] for caption, _ in columns)
-    parts = []
-    for caption, stack in columns:
-        lines = np.pad(caption, ((0, 0), (top - caption.shape[1], 0), (0, 0), (0, 0)), constant_values=_paper(dark))
-        parts += [
-            np.full((count, top + height, 6, 3), _paper(dark), np.uint8),
-            np.concatenate([lines, stack], axis=1),
-        ]
-    whole = np.concatenate(parts[1:], axis=2)
-    odd = [(0, size % 2) for size in whole.shape[1:3]]
-    return np.pad(whole, ((0, 0), *odd, (0, 0)), constant_values=_paper(dark))
 
 
 def _paper(dark: bool) -> int:
