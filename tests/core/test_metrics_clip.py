@@ -18,9 +18,8 @@ from PIL import Image
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPVisionModel
 
 from videoedit.errors import WeightsError
-from videoedit.metrics import METRICS, Figure, Material, clip_frame, clip_text, load_clip, measure
+from videoedit.metrics import METRICS, Figure, Material, clip_figures, clip_frame, clip_text, load_clip, measure
 from videoedit.metrics import clip as module
-from videoedit.metrics import clip_figures
 from videoedit.metrics.catalogue import why_skipped
 from videoedit.metrics.weights import HUB, WEIGHTS, available_weights, find_weights, missing_weights
 from videoedit.testing import panning, tiny_tokenizer
