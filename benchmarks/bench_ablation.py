@@ -27,15 +27,15 @@ import numpy as np
 from common import publish
 from results_schema import Better, Row, row
 
-from rerender.conditions import Controls, ControlSpec, load_controls
 from rerender.config import TranslateConfig
 from rerender.keyframes import uniform
-from rerender.translate import Translator
-from videoedit.contact_sheet import contact_sheet
-from videoedit.flow_models import flow_pair, load_flow
+from rerender.translation.conditions import Controls, ControlSpec, load_controls
+from rerender.translation.translate import Translator
+from videoedit.media.video import read_video, stretch_frames
 from videoedit.metrics import edge_f1
-from videoedit.models import load_models
-from videoedit.video import read_video, stretch_frames
+from videoedit.models.loading import load_models
+from videoedit.motion.estimators import flow_pair, load_flow
+from videoedit.pages.contact_sheet import contact_sheet
 
 ROOT = Path(__file__).parents[1]
 CLIPS = ROOT / "videoedit/assets/clips"

@@ -23,11 +23,11 @@ from results_schema import Row, row
 
 from tuneavideo.config import TuneAVideoConfig
 from videoedit.config import build_config, read_yaml
-from videoedit.contact_sheet import contact_sheet
+from videoedit.media.video import read_video
 from videoedit.metrics import METRICS
+from videoedit.pages.contact_sheet import contact_sheet
 from videoedit.pipeline import run_method
-from videoedit.progress import Progress
-from videoedit.video import read_video
+from videoedit.runs.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 CLIPS = ROOT / "videoedit/assets/clips"

@@ -19,7 +19,7 @@ from results_schema import Row, row
 from scipy import sparse
 from scipy.sparse.linalg import lsqr
 
-from rerender.blend import (
+from rerender.propagation.blend import (
     GRADIENT_WEIGHTS,
     histogram_blend,
     poisson_blend,

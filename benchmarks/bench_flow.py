@@ -27,9 +27,9 @@ from common import publish
 from results_schema import Row, row
 from torch import Tensor
 
-from videoedit.flow import occlusion, warp
-from videoedit.flow_models import Dis, FlowEstimator, load_flow
-from videoedit.video import probe, read_video
+from videoedit.media.video import probe, read_video
+from videoedit.motion.estimators import Dis, FlowEstimator, load_flow
+from videoedit.motion.flow import occlusion, warp
 
 GAPS = (1, 5, 10)
 PAIRS = 3

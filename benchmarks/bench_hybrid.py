@@ -33,15 +33,15 @@ from common import ROOT, publish
 from results_schema import Row, row
 
 from videoedit.config import build_config, parse_assignments, read_yaml, set_value
-from videoedit.contact_sheet import contact_sheet
+from videoedit.media.video import probe, read_video
 from videoedit.metrics import METRICS, Material, measure
 from videoedit.metrics.motion import moved_pairs
 from videoedit.metrics.pixels import changes
+from videoedit.pages.contact_sheet import contact_sheet
 from videoedit.pipeline import run_method
-from videoedit.planning import DEFAULT_FRAMES
 from videoedit.plugins import get_method
-from videoedit.progress import Progress
-from videoedit.video import probe, read_video
+from videoedit.runs.planning import DEFAULT_FRAMES
+from videoedit.runs.progress import Progress
 
 SHARED = ("network", "tune", "invert", "sample")  # sections that both methods have
 FIGURES = ("warp_error@1", "warp_ssim@1", "flicker_ratio@1", "strength@1")

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from tuneavideo import VideoUNet
 from videoedit import ddim_invert, load_models, read_video
-from videoedit.latents import encode_posterior, frames_to_pixels
-from videoedit.prompts import encode_prompts
+from videoedit.diffusion.latents import encode_posterior, frames_to_pixels
+from videoedit.diffusion.prompts import encode_prompts
 from videoedit.types import Models
 
 CLIP = Path(__file__).parents[1] / "videoedit/assets/clips/car-grass.mp4"

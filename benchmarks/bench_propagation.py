@@ -22,8 +22,8 @@ import psutil
 from common import publish
 from results_schema import Row, row
 
+from videoedit.media.video import write_video
 from videoedit.testing import panning
-from videoedit.video import write_video
 
 INTERVAL = 10
 

@@ -24,7 +24,7 @@ from results_schema import Row, row
 from tuneavideo import VideoUNet
 from videoedit import ddim_sample
 from videoedit.attention import processors
-from videoedit.guidance import guided
+from videoedit.diffusion.guidance import guided
 
 FRAMES, SIDE, TOKENS, WIDTH = 8, 32, 77, 256
 OFFICIAL = {"training step": (16.8, 6.4), "guided sampling step": (10.6, 2.8)}  # CPU seconds, GiB

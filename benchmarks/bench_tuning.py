@@ -20,8 +20,8 @@ from tuneavideo import VideoUNet
 from tuneavideo.tuning import tune
 from videoedit import load_models, read_video
 from videoedit.config import read_yaml
-from videoedit.latents import encode_posterior, frames_to_pixels
-from videoedit.prompts import encode_prompts
+from videoedit.diffusion.latents import encode_posterior, frames_to_pixels
+from videoedit.diffusion.prompts import encode_prompts
 
 CONFIG = Path(__file__).parents[1] / "configs" / "tuneavideo" / "demo.yaml"
 

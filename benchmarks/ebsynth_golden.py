@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from rerender.patchmatch import Guide
-from videoedit.flow import occlusion, warp
-from videoedit.flow_models import load_flow
+from videoedit.motion.estimators import load_flow
+from videoedit.motion.flow import occlusion, warp
 
 FOLDER = Path(__file__).parents[2] / "shared" / "golden" / "ebsynth" / "bunny"
 FRAMES = range(1, 11)

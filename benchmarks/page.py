@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from results_schema import RESULTS, Result, Row, read_result, result_files
 
-from videoedit.run import write_text
+from videoedit.runs.folder import write_text
 
 ORDER = (
     "attention",

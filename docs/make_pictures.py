@@ -8,8 +8,8 @@ from pathlib import Path
 
 import cv2
 
-from videoedit.contact_sheet import contact_sheet
-from videoedit.video import read_video
+from videoedit.media.video import read_video
+from videoedit.pages.contact_sheet import contact_sheet
 
 folder, target = map(Path, sys.argv[1:])
 rows = {}

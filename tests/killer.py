@@ -18,8 +18,6 @@ from pathlib import Path
 
 import torch
 
-from videoedit import models as _models  # noqa: F401 - imported before forking
-from videoedit import report as _report  # noqa: F401
 from videoedit.config import ClipConfig, build_config
 from videoedit.pipeline import run_method
 from videoedit.plugins import get_method

@@ -27,10 +27,10 @@ from training.evaluate import other_word
 from training.renderer import Layout, Scene
 from tuneavideo.config import TuneAVideoConfig
 from videoedit.config import build_config, read_yaml
-from videoedit.contact_sheet import contact_sheet
+from videoedit.media.video import read_video
 from videoedit.metrics import edge_f1
+from videoedit.pages.contact_sheet import contact_sheet
 from videoedit.pipeline import run_method
-from videoedit.video import read_video
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 LOST = 0.5  # distance from the truth, as a share of the frame, of a subject that is not found
@@ -78,7 +78,7 @@ def cases(count: int = 24, seed: int = 3) -> list[Case]:
 @contextmanager
 def embedded(model: Path) -> Iterator[None]:
     """Let ``mini`` mean this folder, with all that the toolkit does for the embedded model only."""
-    with mock.patch("videoedit.models.MINI", model.resolve()):
+    with mock.patch("videoedit.models.loading.MINI", model.resolve()):
         yield
 
 

@@ -9,26 +9,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from videoedit.diffusion.inversion import ddim_invert
+    from videoedit.diffusion.sampling import StepInfo, ddim_sample
     from videoedit.errors import VideoEditError
-    from videoedit.inversion import ddim_invert
-    from videoedit.models import load_models
-    from videoedit.sampling import StepInfo, ddim_sample
+    from videoedit.media.video import read_video, write_video
+    from videoedit.models.loading import load_models
     from videoedit.types import EditResult, Models, Video
-    from videoedit.video import read_video, write_video
 
 __version__ = "0.1.0"
 
 _WHERE = {
     "EditResult": "types",
     "Models": "types",
-    "StepInfo": "sampling",
+    "StepInfo": "diffusion.sampling",
     "Video": "types",
     "VideoEditError": "errors",
-    "ddim_invert": "inversion",
-    "ddim_sample": "sampling",
-    "load_models": "models",
-    "read_video": "video",
-    "write_video": "video",
+    "ddim_invert": "diffusion.inversion",
+    "ddim_sample": "diffusion.sampling",
+    "load_models": "models.loading",
+    "read_video": "media.video",
+    "write_video": "media.video",
 }
 
 __all__ = [

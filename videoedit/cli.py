@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from videoedit import __version__
-from videoedit.bench.commands import app as bench_app
 from videoedit.errors import VideoEditError
+from videoedit.evaluation.commands import app as bench_app
 
 if TYPE_CHECKING:
     from videoedit.config import ClipConfig
@@ -119,7 +119,7 @@ def doctor() -> None:
 @app.command()
 def report(folder: Path) -> None:
     """Write the report page of a run folder again."""
-    from videoedit.report import write_report
+    from videoedit.pages.run import write_report
 
     typer.echo(str(write_report(folder)))
 
@@ -129,9 +129,9 @@ def models(context: typer.Context) -> None:
     """List the models and weights that are here; with fetch NAME: get those of optical flow, edges or LPIPS."""
     if context.invoked_subcommand:
         return
-    from videoedit.fetch import FETCHABLE, fetched
     from videoedit.metrics.weights import available_weights
-    from videoedit.models import available_models
+    from videoedit.models.fetch import FETCHABLE, fetched
+    from videoedit.models.loading import available_models
 
     for line in available_models():
         typer.echo(line)
@@ -145,8 +145,8 @@ def models(context: typer.Context) -> None:
 @models_app.command()
 def fetch(name: str) -> None:
     """Get weights of optical flow (raft-small, raft-sintel), soft edges (hed) or perceptual distance (lpips)."""
-    from videoedit.fetch import describe
-    from videoedit.fetch import fetch as fetch_weights
+    from videoedit.models.fetch import describe
+    from videoedit.models.fetch import fetch as fetch_weights
 
     typer.echo(describe(name))
     typer.echo(str(fetch_weights(name)))
@@ -230,7 +230,7 @@ def _resolve(spec: MethodSpec, file: Path | None, flags: list[tuple[str, Any]], 
 
 def _run(spec: MethodSpec, given: dict[str, Any]) -> None:
     from videoedit.pipeline import default_folder, plan_run, run_method
-    from videoedit.progress import Progress
+    from videoedit.runs.progress import Progress
 
     flags: list[tuple[str, Any]] = [("clip", given["clip"].absolute())] if given["clip"] else []
     for flag in (*spec.flags, *_common_flags(spec)):
@@ -241,7 +241,7 @@ def _run(spec: MethodSpec, given: dict[str, Any]) -> None:
     folder = given["out"] or default_folder(spec.name, config)
     plan = plan_run(spec.name, config, estimate=given["dry_run"])
     if given["dry_run"]:
-        from videoedit.planning import describe
+        from videoedit.runs.planning import describe
 
         typer.echo(describe(plan, folder, getattr(config, "device", None)))
         return

@@ -187,7 +187,7 @@ def _tensors(file: Path) -> int:
 
 def check_flow() -> Check:
     """Whether RAFT's weights are here; without them OpenCV's DIS estimates motion."""
-    from videoedit.fetch import fetched
+    from videoedit.models.fetch import fetched
 
     here = [name for name in ("raft-sintel", "raft-small") if fetched(name)]
     advice = "" if here else "videoedit models fetch raft-sintel, for better motion between distant key frames"

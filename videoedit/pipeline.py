@@ -8,10 +8,10 @@ from typing import Any
 
 from videoedit.config import ClipConfig, RunConfig, deciding, dump_yaml
 from videoedit.errors import ConfigError
-from videoedit.planning import Plan
 from videoedit.plugins import MethodSpec, get_method
-from videoedit.progress import Progress
-from videoedit.run import Run, digest, environment, file_sha256, open_run, refuse_foreign, write_text
+from videoedit.runs.folder import Run, digest, environment, file_sha256, open_run, refuse_foreign, write_text
+from videoedit.runs.planning import Plan
+from videoedit.runs.progress import Progress
 from videoedit.types import EditResult, Models, Video
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 def plan_run(method: str, config: ClipConfig, *, estimate: bool = False) -> Plan:
     """Check clip and config against each other and say what would be done. Writes nothing, loads no weights."""
-    from videoedit.video import probe
+    from videoedit.media.video import probe
 
     plan: Plan = get_method(method).load("plan")(config, probe(_clip(config)), estimate=estimate)
     return plan
@@ -42,7 +42,7 @@ def run_method(
 
     Interrupted or killed, the same call goes on where it stopped. Raises the errors of `videoedit.errors`.
     """
-    from videoedit.report import write_report
+    from videoedit.pages.run import write_report
 
     spec = get_method(method)
     progress = progress or Progress(quiet=True)
@@ -92,8 +92,8 @@ def _clip(config: ClipConfig) -> Path:
 
 
 def _read(spec: MethodSpec, config: ClipConfig, clip: Path) -> Video:
-    from videoedit.planning import choose_frames
-    from videoedit.video import open_video, probe, read_video
+    from videoedit.media.video import open_video, probe, read_video
+    from videoedit.runs.planning import choose_frames
 
     available, start, stride = probe(clip).frames, config.video.start, config.video.stride
     if spec.streams:
@@ -104,7 +104,7 @@ def _read(spec: MethodSpec, config: ClipConfig, clip: Path) -> Video:
 def _load(spec: MethodSpec, config: ClipConfig) -> Models | None:
     if not isinstance(config, RunConfig) or not spec.needs_model:
         return None
-    from videoedit.models import load_models
+    from videoedit.models.loading import load_models
 
     return load_models(config.model, device=config.device, dtype=config.dtype, allow_pickle=config.allow_pickle)
 

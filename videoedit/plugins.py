@@ -42,9 +42,9 @@ class StageSpec:
     """A part of a method that others may run too: they reach it by `get_stage`, never by importing the method.
 
     - `config`: a `videoedit.config.Section` with the part's settings;
-    - `run(config, ..., run, ...)`: does the work in stages of the `videoedit.run.Run` it is given, so that it resumes;
-      what else it takes and gives, its docstring says;
-    - `plan(config, ...)`: what that will come to and cost, as `videoedit.planning.StagePlan`s.
+    - `run(config, ..., run, ...)`: does the work in stages of the `videoedit.runs.folder.Run` it is given, so that it
+      resumes; what else it takes and gives, its docstring says;
+    - `plan(config, ...)`: what that will come to and cost, as `videoedit.runs.planning.StagePlan`s.
     """
 
     summary: str
@@ -62,12 +62,12 @@ class MethodSpec:
     """What the core knows of a method; the strings ``"module:object"`` are imported only when it runs.
 
     - `config`: a pydantic model derived from `videoedit.config.RunConfig`;
-    - `plan(config, info, estimate=False) -> videoedit.planning.Plan`: stages, sizes, estimates, from a
-      `videoedit.video.VideoInfo`; loads no weights and writes nothing;
+    - `plan(config, info, estimate=False) -> videoedit.runs.planning.Plan`: stages, sizes, estimates, from a
+      `videoedit.media.video.VideoInfo`; loads no weights and writes nothing;
     - `import_config(path) -> dict`: optional; reads a config file, the method's official format too;
     - `edit(config, models, video, run) -> EditResult`: the method itself, on a `videoedit.types.Video`.
 
-    A method that `streams` takes clips of any length: its video's frames are a `videoedit.video.FrameStream`.
+    A method that `streams` takes clips of any length: its video's frames are a `videoedit.media.video.FrameStream`.
     One that needs no model gets None for `models`, and its config derives from `videoedit.config.ClipConfig`.
     `stages` are its parts that other methods may build on.
     """

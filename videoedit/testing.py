@@ -16,7 +16,7 @@ import torch
 from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from .types import Models
+from videoedit.types import Models
 
 SD_SCHEDULER: dict[str, Any] = {
     "num_train_timesteps": 1000,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Video:
     """Selected frames of a clip and where they came from."""
 
-    frames: np.ndarray  # uint8 [F, H, W, 3] RGB; of a method that streams: a `videoedit.video.FrameStream`
+    frames: np.ndarray  # uint8 [F, H, W, 3] RGB; of a method that streams: a `videoedit.media.video.FrameStream`
     fps: Fraction  # rate of these frames: the source's rate / stride
     path: Path | None = None
     start_time: Fraction = Fraction(0)  # seconds of the first frame in the source

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from hybrid.config import HybridConfig
-from videoedit.frame_measures import TRUTH, measure_files
-from videoedit.images import Pictures, contact_rows, write_image
-from videoedit.planning import size_for
+from videoedit.media.images import Pictures, contact_rows, write_image
+from videoedit.media.video import iter_frames, stretch_frames, write_clip
+from videoedit.metrics.streams import TRUTH, measure_files
 from videoedit.plugins import get_stage
-from videoedit.run import Run, digest, digest_frames, file_sha256, file_stem
+from videoedit.runs.folder import Run, digest, digest_frames, file_sha256, file_stem
+from videoedit.runs.planning import size_for
 from videoedit.types import EditResult, Models, Video
-from videoedit.video import iter_frames, stretch_frames, write_clip
 
 SOURCE = "source.mp4"
 SHOWN = 8  # key frames in the report's picture

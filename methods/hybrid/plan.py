@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from hybrid.config import HybridConfig
 from videoedit.errors import InputError
-from videoedit.planning import ModelShape, Plan, choose_frames, local_folder, working_size
 from videoedit.plugins import get_stage
+from videoedit.runs.planning import ModelShape, Plan, choose_frames, local_folder, working_size
 
 if TYPE_CHECKING:
-    from videoedit.video import VideoInfo
+    from videoedit.media.video import VideoInfo
 
 
 def plan(config: HybridConfig, info: VideoInfo, *, estimate: bool = False) -> Plan:

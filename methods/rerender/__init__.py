@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from videoedit.plugins import Flag, MethodSpec, StageSpec
 
 if TYPE_CHECKING:
-    from rerender.propagation import propagate
+    from rerender.propagation.interval import propagate
 
 __all__ = ["METHOD", "PROPAGATE", "propagate"]
 
@@ -75,5 +75,5 @@ PROPAGATE = MethodSpec(
 
 def __getattr__(name: str) -> Any:
     if name == "propagate":
-        return import_module("rerender.propagation").propagate
+        return import_module("rerender.propagation.interval").propagate
     raise AttributeError(f"module 'rerender' has no attribute {name!r}")

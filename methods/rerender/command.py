@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rerender.config import PropagateRunConfig
-from rerender.keyfiles import find_keyframes
 from rerender.keyframes import scene_cuts
 from rerender.plan import propagation_stage
-from rerender.propagation import intervals
+from rerender.propagation.interval import intervals
+from rerender.propagation.keyfiles import find_keyframes
 from rerender.stage import Propagation, watch
-from videoedit.images import Pictures, contact_rows, write_image
+from videoedit.media.images import Pictures, contact_rows, write_image
+from videoedit.media.video import iter_frames, stretch_frames, write_clip
 from videoedit.metrics import psnr, ssim
-from videoedit.planning import Plan, choose_frames
-from videoedit.run import Run, digest, file_sha256, write_text
+from videoedit.runs.folder import Run, digest, file_sha256, write_text
+from videoedit.runs.planning import Plan, choose_frames
 from videoedit.types import EditResult, Video
-from videoedit.video import iter_frames, stretch_frames, write_clip
 
 if TYPE_CHECKING:
-    from videoedit.video import VideoInfo
+    from videoedit.media.video import VideoInfo
 
 RESULT, SOURCE = "propagated.mp4", "source.mp4"
 BY_FLOW, HELD, TRUTH, OF = "propagated (flow)", "the nearest key frame", "truth", ", "

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from rerender.conditions import Controls, ControlSpec, load_controls
 from rerender.config import RerenderConfig
 from rerender.pictures import flow_sheet
 from rerender.stage import Chosen, choose_keyframes, propagate
-from rerender.translate import Translator
-from videoedit.flow_cache import FlowCache
-from videoedit.flow_models import FlowEstimator, flow_pair, load_flow
-from videoedit.frame_measures import TRUTH, measure_files
-from videoedit.images import Pictures, contact_rows, write_image
-from videoedit.planning import size_for
-from videoedit.run import Run, digest, file_sha256
+from rerender.translation.conditions import Controls, ControlSpec, load_controls
+from rerender.translation.translate import Translator
+from videoedit.media.images import Pictures, contact_rows, write_image
+from videoedit.media.video import iter_frames, stretch_frames, write_clip
+from videoedit.metrics.streams import TRUTH, measure_files
+from videoedit.motion.cache import FlowCache
+from videoedit.motion.estimators import FlowEstimator, flow_pair, load_flow
+from videoedit.runs.folder import Run, digest, file_sha256
+from videoedit.runs.planning import size_for
 from videoedit.types import EditResult, Models, Video
-from videoedit.video import iter_frames, stretch_frames, write_clip
 
 EDIT, SOURCE = "edit.mp4", "source.mp4"
 

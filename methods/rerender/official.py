@@ -180,7 +180,7 @@ def _near(path: Path, name: str) -> str:
 
 def _size(clip: Path, values: dict[str, Any]) -> list[int] | None:
     """The official working size of the (cropped) clip, if the clip is there to be looked at."""
-    from videoedit.video import probe
+    from videoedit.media.video import probe
 
     if not clip.is_file():
         return None

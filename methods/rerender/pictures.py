@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import torch
 
-from videoedit.flow import warp
-from videoedit.images import contact_rows
+from videoedit.media.images import contact_rows
+from videoedit.motion.flow import warp
 
 if TYPE_CHECKING:
-    from videoedit.flow_models import FlowPair
+    from videoedit.motion.estimators import FlowPair
 
 
 def flow_sheet(first: np.ndarray, second: np.ndarray, edited: np.ndarray, pair: FlowPair) -> np.ndarray:

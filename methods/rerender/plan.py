@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rerender.attention import stored_bytes
-from rerender.conditions import ControlSpec
 from rerender.config import KeyframesConfig, PropagateConfig, RerenderConfig
 from rerender.keyframes import at_most, explicit, uniform
-from rerender.timetable import timetable
+from rerender.translation.attention import stored_bytes
+from rerender.translation.conditions import ControlSpec
+from rerender.translation.schedule import timetable
 from videoedit.errors import InputError
-from videoedit.planning import ModelShape, Plan, StagePlan, choose_frames, local_folder, working_size
+from videoedit.runs.planning import ModelShape, Plan, StagePlan, choose_frames, local_folder, working_size
 
 if TYPE_CHECKING:
-    from videoedit.video import VideoInfo
+    from videoedit.media.video import VideoInfo
 
 # CPU seconds a million pixels, frame and direction, from benchmarks/results/patchmatch.json
 COST = {"official": 48.0, "default": 21.0, "fast": 14.0, "preview": 6.0, "flow": 0.3}

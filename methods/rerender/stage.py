@@ -14,15 +14,15 @@ import numpy as np
 
 from rerender import keyframes as choosing
 from rerender.config import KeyframesConfig, PropagateConfig
-from rerender.propagation import Interval, Settings, intervals
-from rerender.units import count_steps, make_frames, read_figures, stitch
+from rerender.propagation.interval import Interval, Settings, intervals
+from rerender.propagation.units import count_steps, make_frames, read_figures, stitch
 from videoedit.config import deciding
-from videoedit.flow_cache import FlowCache
-from videoedit.flow_models import FlowEstimator, flow_pair, load_flow
-from videoedit.frame_measures import FrameMeasures
-from videoedit.run import Run, digest, write_text
+from videoedit.media.video import stretch_frames, write_clip
+from videoedit.metrics.streams import FrameMeasures
+from videoedit.motion.cache import FlowCache
+from videoedit.motion.estimators import FlowEstimator, flow_pair, load_flow
+from videoedit.runs.folder import Run, digest, write_text
 from videoedit.types import Video
-from videoedit.video import stretch_frames, write_clip
 
 # -------------------------------------------------------------------------------------------------- choosing
 

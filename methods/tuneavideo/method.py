@@ -10,12 +10,12 @@ import numpy as np
 
 from tuneavideo.config import TuneAVideoConfig
 from tuneavideo.stage import JointEdit
-from videoedit.frame_measures import TRUTH
+from videoedit.media.video import read_video, stretch_frames, write_clip
 from videoedit.metrics import measure_edit, psnr
-from videoedit.planning import size_for
-from videoedit.run import Run, digest, file_sha256, file_stem
+from videoedit.metrics.streams import TRUTH
+from videoedit.runs.folder import Run, digest, file_sha256, file_stem
+from videoedit.runs.planning import size_for
 from videoedit.types import EditResult, Models, Video
-from videoedit.video import read_video, stretch_frames, write_clip
 
 SOURCE, RECONSTRUCTION = "source.mp4", "reconstruction.mp4"
 

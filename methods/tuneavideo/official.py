@@ -1,7 +1,7 @@
 """Reading files of the official Tune-A-Video code (showlab/Tune-A-Video): YAML configs and inverted latents.
 
 Its ``unet/`` folders are read by `VideoUNet.from_pretrained`, the adapters of its LOVEU-TGVE benchmark by
-`tuneavideo.checkpoint.load_adapter`.
+`tuneavideo.adapter.load_adapter`.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def load_inv_latents(path: str | Path) -> Tensor:
     import torch
     from torch import Tensor
 
-    from tuneavideo.checkpoint import DAMAGED, damaged, read_tensors
+    from tuneavideo.adapter import DAMAGED, damaged, read_tensors
 
     path = Path(path)
     if not path.is_file():

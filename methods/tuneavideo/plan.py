@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from tuneavideo.config import EditFramesConfig, TuneAVideoConfig
 from videoedit.errors import InputError
-from videoedit.planning import ModelShape, Plan, StagePlan, choose_frames, local_folder, working_size
+from videoedit.runs.planning import ModelShape, Plan, StagePlan, choose_frames, local_folder, working_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from videoedit.video import VideoInfo
+    from videoedit.media.video import VideoInfo
 
 
 def plan(config: TuneAVideoConfig, info: VideoInfo, *, estimate: bool = False) -> Plan:

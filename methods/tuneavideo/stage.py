@@ -14,21 +14,21 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tuneavideo.checkpoint import load_adapter, save_adapter
+from tuneavideo.adapter import load_adapter, save_adapter
 from tuneavideo.config import EditFramesConfig
 from tuneavideo.official import load_inv_latents
 from tuneavideo.tuning import tune
 from tuneavideo.video_unet import VideoUNet
-from videoedit import latents as codec
 from videoedit.config import deciding
+from videoedit.diffusion import latents as codec
+from videoedit.diffusion.guidance import guided
+from videoedit.diffusion.inversion import ddim_invert
+from videoedit.diffusion.prompts import encode_prompts
+from videoedit.diffusion.sampling import ddim_sample
 from videoedit.errors import ShapeError
-from videoedit.guidance import guided
-from videoedit.inversion import ddim_invert
-from videoedit.prompts import encode_prompts
-from videoedit.run import Run, atomic_path, digest, digest_frames, file_stem
-from videoedit.sampling import ddim_sample
+from videoedit.media.video import stretch_frames
+from videoedit.runs.folder import Run, atomic_path, digest, digest_frames, file_stem
 from videoedit.types import Models, Video
-from videoedit.video import stretch_frames
 
 
 def edit_frames(

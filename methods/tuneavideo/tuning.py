@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from tuneavideo.tuning_state import TuningState
-from videoedit.ddim import add_noise, as_ddim
+from videoedit.diffusion.ddim import add_noise, as_ddim
 from videoedit.errors import ConfigError, ShapeError
 
 if TYPE_CHECKING:
     from tuneavideo.video_unet import VideoUNet
-    from videoedit.latents import Posterior
+    from videoedit.diffusion.latents import Posterior
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

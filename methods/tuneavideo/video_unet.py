@@ -107,7 +107,7 @@ class VideoUNet(nn.Module):
     @classmethod
     def from_pretrained(cls, folder: str | Path, group_norm: Literal["clip", "frame"] = "clip", **options: Any) -> Self:
         """Load an official video ``unet/`` folder, or an image one, which is then inflated; `options` as above."""
-        from tuneavideo.checkpoint import load_unet
+        from tuneavideo.adapter import load_unet
 
         unet, temporal = load_unet(folder)
         video_unet = cls(unet, group_norm=group_norm, **options)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
+from videoedit.media.video import write_video
 from videoedit.testing import moving_square, other_colours, panning, save_models, tiny_controlnet, tiny_models
-from videoedit.video import write_video
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from videoedit.bench import read_results
 from videoedit.cli import main
+from videoedit.evaluation import read_results
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_help_loads_nothing_heavy(words):
         "import videoedit.cli\n"
         "try: videoedit.cli.main()\n"
         "except SystemExit: pass\n"
-        "print('loaded', [m for m in ('torch', 'numpy', 'cv2', 'yaml', 'videoedit.bench.suite') if m in sys.modules])"
+        "print('loaded', [m for m in ('torch', 'numpy', 'cv2', 'yaml', 'videoedit.evaluation.suite') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "bench" in done.stdout and "loaded []" in done.stdout

@@ -14,15 +14,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from videoedit.bench.exports import export_results
-from videoedit.bench.layouts import import_layout, read_results_folder, slug
-from videoedit.bench.results import MethodInfo, Results, UnitResult, write_results
-from videoedit.bench.suite import Suite, SuiteError, build_suite, dump_suite, read_suite
 from videoedit.errors import ConfigError, InputError, OutputError
-from videoedit.images import read_image
-from videoedit.run import write_text
+from videoedit.evaluation.layouts.export import export_results
+from videoedit.evaluation.layouts.read import import_layout, read_results_folder, slug
+from videoedit.evaluation.results import MethodInfo, Results, UnitResult, write_results
+from videoedit.evaluation.suite import Suite, SuiteError, build_suite, dump_suite, read_suite
+from videoedit.media.images import read_image
+from videoedit.media.video import iter_frames, probe, write_video
+from videoedit.runs.folder import write_text
 from videoedit.testing import moving_square
-from videoedit.video import iter_frames, probe, write_video
 
 FRAMES = moving_square(4, (32, 24))
 CAPTIONS = ["Video name", "Our GT caption", "Style Change Caption", "Object Change Caption", "Background Change Caption",
@@ -443,7 +443,7 @@ def test_export_refuses_what_it_cannot_do(tmp_path: Path, suite: Suite) -> None:
 
 @pytest.mark.slow
 def test_scores_are_the_same_after_a_round_trip(tint_suite: Callable[..., Path], tmp_path: Path) -> None:
-    from videoedit.bench import choose_contestants, run_suite
+    from videoedit.evaluation import choose_contestants, run_suite
 
     suite = read_suite(tint_suite())
     ours = run_suite(suite, choose_contestants(suite, ["tint"]), tmp_path / "ours")

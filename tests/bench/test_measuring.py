@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from videoedit import latents as codec
-from videoedit.bench.measuring import choose_metrics, material_of
-from videoedit.bench.sanity import RoundTrip
-from videoedit.bench.suite import Edit, Suite, SuiteClip
-from videoedit.bench.units import Made, StageCost, Unit, cost_of, probe_clip
 from videoedit.config import RunConfig, VideoConfig
+from videoedit.diffusion import latents as codec
 from videoedit.errors import InputError
-from videoedit.images import write_image
-from videoedit.models import load_models
-from videoedit.progress import Progress
+from videoedit.evaluation.measuring import choose_metrics, material_of
+from videoedit.evaluation.sanity import RoundTrip
+from videoedit.evaluation.suite import Edit, Suite, SuiteClip
+from videoedit.evaluation.units import Made, StageCost, Unit, cost_of, probe_clip
+from videoedit.media.images import write_image
+from videoedit.media.video import probe, read_video, stretch_frames, write_video
+from videoedit.models.loading import load_models
+from videoedit.runs.progress import Progress
 from videoedit.testing import moving_square
-from videoedit.video import probe, read_video, stretch_frames, write_video
 
 
 def unit_of(clip: SuiteClip, edit: Edit) -> Unit:

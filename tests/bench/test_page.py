@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from videoedit.bench import films
-from videoedit.bench.page import write_page
-from videoedit.bench.plots import Curve, Spot, cloud, over_frames
-from videoedit.bench.results import MethodInfo, MetricInfo, Results, UnitResult
-from videoedit.bench.statistics import summarise
+from videoedit.evaluation.page import videos as films
+from videoedit.evaluation.page.comparison import write_page
+from videoedit.evaluation.page.plots import Curve, Spot, cloud, over_frames
+from videoedit.evaluation.results import MethodInfo, MetricInfo, Results, UnitResult
+from videoedit.evaluation.statistics import summarise
+from videoedit.media.video import probe, write_video
 from videoedit.testing import moving_square, other_colours, panning
-from videoedit.video import probe, write_video
 
 sys.path.append(str(Path(__file__).parent))
 from browser import CHROMIUM, Browser

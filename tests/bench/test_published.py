@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from videoedit.bench.published import Number, Table, obstacle, published_names, read_published
-from videoedit.bench.results import MetricInfo, Results, UnitResult
 from videoedit.errors import ConfigError
+from videoedit.evaluation.published import Number, Table, obstacle, published_names, read_published
+from videoedit.evaluation.results import MetricInfo, Results, UnitResult
 from videoedit.metrics import METRICS
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from videoedit.bench.results import SCHEMA, MethodInfo, MetricInfo, Results, UnitResult, read_results, schema_text
-from videoedit.bench.results import write_results as write
 from videoedit.errors import InputError
+from videoedit.evaluation.results import SCHEMA, MethodInfo, MetricInfo, Results, UnitResult, read_results, schema_text
+from videoedit.evaluation.results import write_results as write
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_results_are_read_back_as_written(results: Results, tmp_path: Path):
 
 
 def test_the_schema_beside_the_code_is_that_of_the_code():
-    """If not: python -c "from videoedit.bench.results import *; SCHEMA.write_text(schema_text())" """
+    """If not: python -c "from videoedit.evaluation.results import *; SCHEMA.write_text(schema_text())" """
     assert SCHEMA.read_text() == schema_text()
     assert json.loads(schema_text())["properties"]["schema_version"]["const"] == 1
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
-from videoedit.bench import choose_contestants, forecast, read_results, read_suite, run_suite
-from videoedit.bench.suite import SuiteError
 from videoedit.errors import OutputError
-from videoedit.images import write_image
+from videoedit.evaluation import choose_contestants, forecast, read_results, read_suite, run_suite
+from videoedit.evaluation.suite import SuiteError
+from videoedit.media.images import write_image
+from videoedit.media.video import probe, read_video, write_video
 from videoedit.testing import moving_square
-from videoedit.video import probe, read_video, write_video
 
 
 def stamps(folder: Path, *kinds: str) -> dict[str, int]:
@@ -422,7 +422,7 @@ def test_folders_of_something_else_are_refused(tint_suite, tmp_path: Path):
 
 
 def test_a_folder_in_use_is_refused(tint_suite, tmp_path: Path):
-    from videoedit.run import lock_folder
+    from videoedit.runs.folder import lock_folder
 
     out = tmp_path / "out"
     out.mkdir()

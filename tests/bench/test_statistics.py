@@ -10,9 +10,18 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata, wilcoxon
 
-from videoedit.bench.results import MethodInfo, MetricInfo, Results, UnitResult
-from videoedit.bench.statistics import bootstrap, compare, compare_all, find_metric, holm, merge, signed_rank, summarise
 from videoedit.errors import ConfigError
+from videoedit.evaluation.results import MethodInfo, MetricInfo, Results, UnitResult
+from videoedit.evaluation.statistics import (
+    bootstrap,
+    compare,
+    compare_all,
+    find_metric,
+    holm,
+    merge,
+    signed_rank,
+    summarise,
+)
 
 EDITS = [(clip, kind) for clip in ("fish", "car", "cube") for kind in ("subject", "background", "attribute", "style")]
 WARP = "warp_error@1/dis"

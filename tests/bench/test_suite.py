@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from videoedit.bench.suite import SuiteError, content, dump_suite, missing, read_suite
 from videoedit.config import read_yaml
 from videoedit.errors import ConfigError, VideoEditError
+from videoedit.evaluation.suite import SuiteError, content, dump_suite, missing, read_suite
 
 ROOT = Path(__file__).parents[2]
 CLIPS = ROOT / "videoedit/assets/clips"

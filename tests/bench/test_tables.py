@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
-from videoedit.bench.results import MethodInfo, MetricInfo, Results, UnitResult
-from videoedit.bench.tables import escape, table_metrics, to_csv, to_latex
 from videoedit.errors import ConfigError
+from videoedit.evaluation.results import MethodInfo, MetricInfo, Results, UnitResult
+from videoedit.evaluation.tables import escape, table_metrics, to_csv, to_latex
 
 NOISE = np.random.default_rng(0).normal(0, 0.02, 12)
 STRENGTH, WARP, SSIM = "strength@1", "warp_error@1/dis", "ssim@1"

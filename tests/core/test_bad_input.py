@@ -12,8 +12,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from videoedit.cli import main
+from videoedit.media.video import write_video
 from videoedit.testing import moving_square, save_models, tiny_models
-from videoedit.video import write_video
 
 
 @pytest.fixture(scope="module")

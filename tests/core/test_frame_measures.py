@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from videoedit.errors import InputError
-from videoedit.flow import occlusion
-from videoedit.flow_models import FlowPair
-from videoedit.frame_measures import FrameMeasures
-from videoedit.images import Pictures, read_image, write_image
+from videoedit.media.images import Pictures, read_image, write_image
+from videoedit.metrics.streams import FrameMeasures
+from videoedit.motion.estimators import FlowPair
+from videoedit.motion.flow import occlusion
 from videoedit.testing import panning
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from videoedit.diffusion.guidance import guided
 from videoedit.errors import ShapeError
-from videoedit.guidance import guided
 from videoedit.testing import tiny_unet
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from videoedit.errors import MethodError, ShapeError
-from videoedit.latents import (
+from videoedit.diffusion.latents import (
     decode,
     encode,
     encode_posterior,
@@ -15,6 +14,7 @@ from videoedit.latents import (
     pixels_to_frames,
     spatial_factor,
 )
+from videoedit.errors import MethodError, ShapeError
 from videoedit.testing import moving_square, tiny_vae
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from videoedit import metrics
 from videoedit.errors import ShapeError, WeightsError
-from videoedit.video import read_video
+from videoedit.media.video import read_video
 
 CLIPS = Path(metrics.__file__).parents[1] / "assets" / "clips"
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from videoedit.errors import ShapeError
+from videoedit.media.video import write_video
 from videoedit.metrics import METRICS, Facts, Material, Metric, all_metrics, describe, full_id, measure
 from videoedit.metrics.catalogue import NEEDS
 from videoedit.testing import panning
-from videoedit.video import write_video
 
 
 def material(count: int = 3, **more: object) -> Material:

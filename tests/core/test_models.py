@@ -13,9 +13,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from videoedit.diffusion.prompts import encode_prompts
 from videoedit.errors import ConfigError, WeightsError
-from videoedit.models import available_models, fingerprint, load_models
-from videoedit.prompts import encode_prompts
+from videoedit.models.loading import available_models, fingerprint, load_models
 from videoedit.testing import save_models, tiny_models
 
 
@@ -219,7 +219,7 @@ def test_names_that_lead_nowhere(tmp_path):
 
 
 def test_missing_embedded_model(monkeypatch, tmp_path):
-    monkeypatch.setattr("videoedit.models.MINI", tmp_path)
+    monkeypatch.setattr("videoedit.models.loading.MINI", tmp_path)
     refused("mini", "embedded model is not in this installation")
 
 
@@ -263,5 +263,5 @@ def test_fingerprint_follows_the_contents(saved, folder):
 
 
 def test_available_models_are_lines(monkeypatch, saved):
-    monkeypatch.setattr("videoedit.models.MINI", saved)
+    monkeypatch.setattr("videoedit.models.loading.MINI", saved)
     assert available_models()[0].startswith("mini  ")

@@ -8,8 +8,8 @@ import logging
 import pytest
 import torch
 
+from videoedit.diffusion.prompts import encode_prompts, max_tokens, overlong_words
 from videoedit.errors import InputError
-from videoedit.prompts import encode_prompts, max_tokens, overlong_words
 from videoedit.testing import tiny_models, tiny_text_encoder, tiny_tokenizer
 
 

@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
-from videoedit import report, report_media
-from videoedit.contact_sheet import contact_sheet
 from videoedit.errors import InputError
-from videoedit.video import write_video
+from videoedit.media.video import write_video
+from videoedit.pages import embed as report_media
+from videoedit.pages import run as report
+from videoedit.pages.contact_sheet import contact_sheet
 
 NASTY = 'a <script>alert("1")</script> & a "café" с кошкой 猫 \'; </style><img src=//x.example/y>'
 

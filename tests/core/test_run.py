@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from videoedit.errors import OutputError
-from videoedit.run import atomic_path, file_stem, open_run, write_text
+from videoedit.runs.folder import atomic_path, file_stem, open_run, write_text
 
 
 def opened(folder: Path, *, fresh: bool = False, **identity):
@@ -138,7 +138,7 @@ def test_no_space_is_one_clear_error(write, tmp_path: Path):
     """A file size limit gives EFBIG where a full disk gives ENOSPC; both are told alike."""
     script = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from videoedit.run import atomic_path, write_text\n"
+        "from videoedit.runs.folder import atomic_path, write_text\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, (1000, {resource.RLIM_INFINITY}))\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "target = Path(sys.argv[1])\n"
@@ -154,7 +154,7 @@ def test_no_space_is_one_clear_error(write, tmp_path: Path):
 
 def test_leftovers_of_a_killed_run_are_swept(tmp_path: Path):
     script = (
-        "import sys, time; from pathlib import Path; from videoedit.run import open_run, atomic_path\n"
+        "import sys, time; from pathlib import Path; from videoedit.runs.folder import open_run, atomic_path\n"
         "with open_run(Path(sys.argv[1]), identity={'method': 'm'}, record={}, fresh=False) as run:\n"
         "    with atomic_path(run.path('a.bin')) as path:\n"
         "        path.write_text('half'); print('ready', flush=True); time.sleep(60)\n"

@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from videoedit import StepInfo, ddim_sample
-from videoedit.ddim import Schedule, add_noise, ddim_step
+from videoedit.diffusion.ddim import Schedule, add_noise, ddim_step
 from videoedit.testing import SD_SCHEDULER as SD
 from videoedit.testing import tiny_unet
 

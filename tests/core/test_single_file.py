@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from videoedit.diffusion.prompts import encode_prompts
 from videoedit.errors import WeightsError
-from videoedit.models import load_models
-from videoedit.prompts import encode_prompts
+from videoedit.models.loading import load_models
 from videoedit.testing import save_models, tiny_models
 
 RESNET = {

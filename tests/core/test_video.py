@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from videoedit.errors import ConfigError, InputError, OutputError, ShapeError
+from videoedit.media.video import iter_frames, open_video, probe, read_video, resize_frames, stretch_frames, write_video
 from videoedit.types import Video
-from videoedit.video import iter_frames, open_video, probe, read_video, resize_frames, stretch_frames, write_video
 
 
 def picture(number: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -137,7 +137,7 @@ def test_colours_survive_without_a_tint(tmp_path: Path) -> None:
 
 WRITE = """
 import sys, cv2, numpy as np
-from videoedit.video import write_video
+from videoedit.media.video import write_video
 rng = np.random.default_rng(0)
 world = cv2.GaussianBlur(rng.integers(0, 256, (200, 300, 3), np.uint8), (0, 0), 3)
 world = cv2.normalize(world, None, 0, 255, cv2.NORM_MINMAX)
@@ -539,7 +539,7 @@ def test_wrong_frames_rates_and_names(tmp_path: Path) -> None:
 FULL_DISK = """
 import sys
 from videoedit.errors import OutputError
-from videoedit.video import read_video, write_video
+from videoedit.media.video import read_video, write_video
 frames = read_video(sys.argv[1]).frames
 try:
     write_video(sys.argv[2], frames, 25)

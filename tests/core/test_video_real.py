@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from videoedit.video import iter_frames, probe, read_video, write_video
+from videoedit.media.video import iter_frames, probe, read_video, write_video
 
 
 def shared(name: str) -> Path:

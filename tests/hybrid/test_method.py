@@ -15,12 +15,12 @@ import pytest
 from hybrid.config import HybridConfig
 from videoedit.config import build_config
 from videoedit.errors import ConfigError, InputError, OutputError
-from videoedit.images import read_image
+from videoedit.media.images import read_image
+from videoedit.media.video import probe, read_video, stretch_frames, write_video
 from videoedit.metrics import psnr
 from videoedit.pipeline import plan_run, run_method
-from videoedit.run import file_stem
+from videoedit.runs.folder import file_stem
 from videoedit.testing import moving_square, panning, save_models, tiny_models
-from videoedit.video import probe, read_video, stretch_frames, write_video
 
 FAST = {"preset": "preview", "flow": "dis", "workers": 1}
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from rerender.attention import ANCHOR, PREVIOUS, cross_frame_plan, cross_frame_sites, stored_bytes
+from rerender.translation.attention import ANCHOR, PREVIOUS, cross_frame_plan, cross_frame_sites, stored_bytes
 from videoedit.attention import FeatureStore, FrameState, attend
-from videoedit.models import load_models
+from videoedit.models.loading import load_models
 
 
 def stable_diffusion():

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 from scipy import sparse
 from scipy.sparse.linalg import lsqr
 
-from rerender.blend import (
+from rerender.propagation.blend import (
     GRADIENT_WEIGHTS,
     LARGEST_GRADIENT,
     histogram_blend,
@@ -18,7 +18,7 @@ from rerender.blend import (
     select_min_error,
 )
 from videoedit.errors import ConfigError, ShapeError
-from videoedit.flow import warp
+from videoedit.motion.flow import warp
 
 T3 = 0.2  # weight of the later key for frame 3 of the golden interval
 

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 from rerender.config import PropagateRunConfig
-from rerender.keyfiles import find_keyframes
+from rerender.propagation.keyfiles import find_keyframes
 from videoedit.cli import main
 from videoedit.config import build_config
 from videoedit.errors import ConfigError, InputError, VideoEditError
+from videoedit.media.video import probe, read_video, write_video
 from videoedit.pipeline import plan_run, run_method
 from videoedit.testing import other_colours, panning
-from videoedit.video import probe, read_video, write_video
 
 COUNT = 6
 FRAMES = panning(COUNT, (64, 48))

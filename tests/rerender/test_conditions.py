@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from rerender.conditions import (
+from rerender.translation.conditions import (
     Control,
     Controls,
     ControlSpec,
@@ -18,10 +18,10 @@ from rerender.conditions import (
     load_controls,
     map_to_condition,
 )
-from rerender.hed import Hed
+from rerender.translation.hed import Hed
 from videoedit.errors import ConfigError, ToolError, WeightsError
-from videoedit.fetch import fetched
-from videoedit.models import load_models
+from videoedit.models.fetch import fetched
+from videoedit.models.loading import load_models
 from videoedit.testing import moving_square, tiny_controlnet, tiny_models
 
 GOLDEN = Path(__file__).parents[2].parent / "shared/golden/rerender"

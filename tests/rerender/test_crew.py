@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rerender.crew import run_jobs
+from rerender.propagation.workers import run_jobs
 from videoedit.errors import InputError, MethodError, ToolError
 
 
@@ -72,7 +72,9 @@ def test_what_cannot_be_sent_is_said_before_anything_starts(jobs, tmp_path: Path
 def test_workers_end_with_their_parent(tmp_path: Path):
     """A script without a main guard starts workers; it is killed while they wait."""
     script = tmp_path / "script.py"
-    script.write_text("from rerender.crew import _crew\nwith _crew(1, 2):\n    print('up', flush=True); input()\n")
+    script.write_text(
+        "from rerender.propagation.workers import _crew\nwith _crew(1, 2):\n    print('up', flush=True); input()\n"
+    )
     with subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdout and parent.stdout.readline() == b"up\n"
         workers = psutil.Process(parent.pid).children()

@@ -5,7 +5,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch.testing import assert_close
 
-from rerender.freeu import amplify, freeu, scale_low
+from rerender.translation.freeu import amplify, freeu, scale_low
 
 WIDTHS = (8, 16, 32, 32)  # a quarter of the levels' proportions of Stable Diffusion
 HIDDEN = (32, 32, 32, 32, 32, 32, 32, 16, 16, 16, 8, 8)  # channels from below at each block of the decoder

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from rerender.fusion import (
+from rerender.translation.fusion import (
     blend_reference,
     both_occluded,
     fidelity_encode,
@@ -23,7 +23,7 @@ from rerender.fusion import (
     soft_mask,
     unfaithful,
 )
-from videoedit.flow import warp
+from videoedit.motion.flow import warp
 from videoedit.testing import tiny_vae
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from rerender.guides import advance, advance_positions, edge_guide, positional_guide, positional_image
+from rerender.propagation.guides import advance, advance_positions, edge_guide, positional_guide, positional_image
 
 
 def flow(x: float, y: float, size: tuple[int, int] = (8, 12)) -> torch.Tensor:

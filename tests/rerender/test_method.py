@@ -13,10 +13,10 @@ import pytest
 from rerender.config import RerenderConfig
 from videoedit.config import build_config
 from videoedit.errors import ConfigError, InputError, OutputError, WeightsError
-from videoedit.images import read_image
+from videoedit.media.images import read_image
+from videoedit.media.video import probe, read_video, write_video
 from videoedit.pipeline import plan_run, run_method
 from videoedit.testing import moving_square, panning
-from videoedit.video import probe, read_video, write_video
 
 PREVIEW = {"preset": "preview", "flow": "dis", "workers": 1}
 

@@ -11,8 +11,8 @@ from rerender.config import RerenderConfig
 from rerender.official import import_config, official_size, update_every
 from videoedit.config import build_config
 from videoedit.errors import ConfigError
+from videoedit.media.video import write_video
 from videoedit.testing import moving_square
-from videoedit.video import write_video
 
 SHIPPED = {  # as real2sculpture_freeu.json, the prompts shortened
     "input": "videos/clip.mp4",

@@ -12,12 +12,12 @@ from diffusers import DDIMScheduler
 from diffusers.models.attention_processor import Attention
 from torch import nn
 
-from rerender.attention import cross_frame_plan
 from rerender.config import TranslateConfig
-from rerender.passes import AnchorMotion, Passes, Target
-from rerender.timetable import timetable
+from rerender.translation.attention import cross_frame_plan
+from rerender.translation.passes import AnchorMotion, Passes, Target
+from rerender.translation.schedule import timetable
 from videoedit.attention import FeatureStore, FrameState, attend
-from videoedit.guidance import guided
+from videoedit.diffusion.guidance import guided
 from videoedit.testing import SD_SCHEDULER
 
 SHAPE, TOKENS, SEED, STEPS = (1, 4, 16, 24), 16 * 24, 7, 20

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rerender import propagate
-from rerender.propagation import (
+from rerender.propagation.interval import (
     Interval,
     Made,
     Settings,
@@ -19,8 +19,8 @@ from rerender.propagation import (
     propagate_patchmatch,
 )
 from videoedit.errors import ConfigError, InputError, ShapeError
-from videoedit.flow_models import Dis, FlowPair, flow_pair
 from videoedit.metrics import psnr
+from videoedit.motion.estimators import Dis, FlowPair, flow_pair
 from videoedit.testing import other_colours as edited
 from videoedit.testing import panning
 

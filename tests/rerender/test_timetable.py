@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from rerender.config import TranslateConfig
-from rerender.timetable import CONSTRAINTS, timetable
+from rerender.translation.schedule import CONSTRAINTS, timetable
 
 INJECTION = {0.95: 1, 0.9: 1, 0.85: 3, 0.8: 3, 0.75: 5, 0.7: 6, 0.6: 8}  # measured on the official code
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 import videoedit
-from rerender.conditions import Control, Controls, ControlSpec, canny_edges, load_controls
 from rerender.config import TranslateConfig
-from rerender.translate import Translator, translate_keyframes
+from rerender.translation.conditions import Control, Controls, ControlSpec, canny_edges, load_controls
+from rerender.translation.translate import Translator, translate_keyframes
 from videoedit.errors import InputError, WeightsError
-from videoedit.flow_models import Dis, flow_pair
-from videoedit.models import load_models
+from videoedit.media.video import read_video, stretch_frames
+from videoedit.models.loading import load_models
+from videoedit.motion.estimators import Dis, flow_pair
 from videoedit.testing import moving_square, tiny_controlnet, tiny_models
-from videoedit.video import read_video, stretch_frames
 
 KEYS = (0, 2, 4)
 MINI_KEYS = (0, 10, 20)

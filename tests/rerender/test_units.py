@@ -10,11 +10,11 @@ import numpy as np
 import psutil
 import pytest
 
-from rerender.archive import FrameArchive, new_archive
-from rerender.propagation import Settings, intervals
-from rerender.units import count_steps, finished, make_frames, read_figures, stitch
+from rerender.propagation.archive import FrameArchive, new_archive
+from rerender.propagation.interval import Settings, intervals
+from rerender.propagation.units import count_steps, finished, make_frames, read_figures, stitch
 from videoedit.errors import ConfigError
-from videoedit.flow_models import Dis
+from videoedit.motion.estimators import Dis
 from videoedit.testing import other_colours, panning
 
 COUNT = 10

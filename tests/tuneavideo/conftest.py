@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from videoedit.media.video import write_video
 from videoedit.testing import moving_square, save_models, tiny_models
-from videoedit.video import write_video
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tuneavideo.checkpoint import load_adapter, read_metadata, save_adapter
+from tuneavideo.adapter import load_adapter, read_metadata, save_adapter
 from tuneavideo.video_unet import VideoUNet
 from videoedit.errors import WeightsError
 from videoedit.testing import tiny_unet

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from tuneavideo.config import TuneAVideoConfig
 from videoedit.config import build_config
 from videoedit.errors import ConfigError, InputError, OutputError, ShapeError
+from videoedit.media.video import probe, read_video, write_video
 from videoedit.pipeline import plan_run, run_method
 from videoedit.testing import moving_square
-from videoedit.video import probe, read_video, write_video
 
 
 @pytest.fixture(scope="session")

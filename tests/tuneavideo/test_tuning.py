@@ -21,8 +21,8 @@ from torch import Tensor
 from tuneavideo.tuning import TuneResult, tune, tuning_loss
 from tuneavideo.tuning_state import TuningState, check_gradients
 from tuneavideo.video_unet import VideoUNet
+from videoedit.diffusion.latents import Posterior
 from videoedit.errors import ConfigError, MethodError, OutputError, ShapeError, WeightsError
-from videoedit.latents import Posterior
 from videoedit.testing import SD_SCHEDULER, tiny_unet
 
 LEARNING_RATE = 1e-3

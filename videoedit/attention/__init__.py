@@ -7,10 +7,10 @@ by (site, step, tag).
 
 from __future__ import annotations
 
-from .processors import FirstPrevious, FrameState, frame_attention, frame_attention_reference
-from .registry import Installation, Plan, attend, check_installed, install
-from .sites import AttnSite, attn_sites, parse_site
-from .store import FeatureStore
+from videoedit.attention.processors import FirstPrevious, FrameState, frame_attention, frame_attention_reference
+from videoedit.attention.registry import Installation, Plan, attend, check_installed, install
+from videoedit.attention.sites import AttnSite, attn_sites, parse_site
+from videoedit.attention.store import FeatureStore
 
 __all__ = [
     "AttnSite",

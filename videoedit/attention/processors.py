@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
-from ..errors import MethodError, ShapeError
-from .sites import AttnSite
-from .store import FeatureStore
+from videoedit.attention.sites import AttnSite
+from videoedit.attention.store import FeatureStore
+from videoedit.errors import MethodError, ShapeError
 
 CPU_HEAD_WIDTH = 16  # of a float32 vector register
 

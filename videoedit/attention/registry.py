@@ -17,8 +17,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..errors import MethodError
-from .sites import AttnSite, attn_sites
+from videoedit.attention.sites import AttnSite, attn_sites
+from videoedit.errors import MethodError
 
 Processor = Callable[..., Tensor]
 BlockHook = Callable[[Tensor], Tensor]  # tokens [B*F, N, C] -> the same

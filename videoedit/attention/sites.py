@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import nn
 
-from ..errors import MethodError
+from videoedit.errors import MethodError
 
 BlockKind = Literal["down", "mid", "up"]
 _NAME = re.compile(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..errors import MethodError
+from videoedit.errors import MethodError
 
 Key = tuple[str, int, str]  # (site name, step, tag)
 

@@ -9,7 +9,6 @@ A figure counts only beside one of edit strength: an edit that does nothing is p
 from videoedit.metrics.catalogue import METRICS, Metric, all_metrics, describe, full_id, measure, why_skipped
 from videoedit.metrics.clip import MINI_CLIP, Clip, clip_frame, clip_text, embed_frames, embed_prompts, load_clip
 from videoedit.metrics.edit import measure_edit
-from videoedit.metrics.material import Facts, Figure, Material
 from videoedit.metrics.motion import (
     ff_alpha,
     ff_beta,
@@ -22,6 +21,7 @@ from videoedit.metrics.motion import (
 )
 from videoedit.metrics.parity import audio_parity, duration_parity, frame_share, rate_parity, size_parity
 from videoedit.metrics.pixels import colour_drift, edge_f1, flicker, flicker_ratio, psnr, ssim, strength
+from videoedit.metrics.sample import Facts, Figure, Material
 from videoedit.metrics.subject import (
     appearance_consistency,
     find_subject,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from videoedit.errors import VideoEditError
 
 if TYPE_CHECKING:
-    from videoedit.metrics.material import Figure, Material
+    from videoedit.metrics.sample import Figure, Material
 
 ENTRY_POINTS = "videoedit.metrics"
 logger = logging.getLogger(__name__)
@@ -282,7 +282,7 @@ def why_skipped(metric: Metric, weights_dir: Path | None = None) -> str | None:
 
 def measure(metric: Metric, material: Material) -> Figure:
     """Take one measure. Whatever stands in its way becomes the reason of a ``nan``; nothing is raised."""
-    from videoedit.metrics.material import Figure
+    from videoedit.metrics.sample import Figure
 
     reason = _lacking(metric, material) or why_skipped(metric, material.weights_dir)
     if reason:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from videoedit.errors import WeightsError
 from videoedit.metrics.weights import MINI_CLIP
-from videoedit.weights import first_line, read_json
+from videoedit.models.weights import first_line, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +70,7 @@ def load_clip(folder: Path = MINI_CLIP) -> Clip:
 @functools.lru_cache(maxsize=4)
 def load_processed_clip(model_folder: Path, processor_folder: Path) -> Clip:
     """Load a `CLIPModel` of the hub with the processor it is used with, on a GPU if there is one; never downloads."""
-    from videoedit.flow_models import best_device
+    from videoedit.motion.estimators import best_device
 
     model, tokenizer = _load(model_folder, processor_folder)
     settings = read_json(processor_folder / "preprocessor_config.json")

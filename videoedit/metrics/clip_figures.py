@@ -26,7 +26,7 @@ from videoedit.metrics.clip import (
     project,
     unit,
 )
-from videoedit.metrics.material import Figure, Material
+from videoedit.metrics.sample import Figure, Material
 from videoedit.metrics.weights import CLIP_B32, CLIP_H14, CLIP_L14, MINI, PICKSCORE, find_weights
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from videoedit.errors import ShapeError, WeightsError
-from videoedit.flow_models import best_device
-from videoedit.metrics.material import Figure, Material
+from videoedit.metrics.sample import Figure, Material
 from videoedit.metrics.weights import LPIPS, find_weights
-from videoedit.weights import first_line
+from videoedit.models.weights import first_line
+from videoedit.motion.estimators import best_device
 
 SMALLEST = 31  # pixels; of smaller pictures AlexNet's third layer sees nothing
 TAPS = (1, 4, 7, 9, 11)  # the outputs of AlexNet's five rectified convolutions

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from videoedit.errors import ShapeError
-from videoedit.metrics.material import Figure, Material
 from videoedit.metrics.pixels import LEAST, ssim_map
+from videoedit.metrics.sample import Figure, Material
 
 Arrays = Sequence[np.ndarray] | np.ndarray
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from videoedit.metrics.material import Facts, Figure, Material
+from videoedit.metrics.sample import Facts, Figure, Material
 
 
 def frame_share(output: Facts, wanted: Facts) -> float:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from videoedit.errors import ShapeError
-from videoedit.metrics.material import Figure, Material
+from videoedit.metrics.sample import Figure, Material
 
 if TYPE_CHECKING:
     import torch

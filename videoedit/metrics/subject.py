@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from videoedit.errors import ShapeError
-from videoedit.metrics.material import Figure, Material, inside_boxes
 from videoedit.metrics.pixels import cielab
+from videoedit.metrics.sample import Figure, Material, inside_boxes
 
 
 def locate_subject(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -112,7 +112,7 @@ def available_weights(weights_dir: Path | None = None) -> list[str]:
 
 
 def _find_lpips(weights_dir: Path | None) -> Path:
-    from videoedit.fetch import FETCHABLE, fetched
+    from videoedit.models.fetch import FETCHABLE, fetched
 
     given = weights_dir / f"{LPIPS}.safetensors" if weights_dir else None
     path = given if given and given.is_file() else fetched(LPIPS)
@@ -141,7 +141,7 @@ def _places(weights: Weights, weights_dir: Path | None) -> Iterator[Path]:
 
 def _problem(weights: Weights, folder: Path) -> str:
     """What a folder lacks, or what is wrong with it; empty if it can be used."""
-    from videoedit.weights import tensor_names
+    from videoedit.models.weights import tensor_names
 
     wanted = {"model": ["config.json", "model.safetensors"], "processor": ["preprocessor_config.json"]}
     for part in weights.parts:

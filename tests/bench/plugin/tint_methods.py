@@ -11,11 +11,11 @@ from pydantic import Field
 
 from videoedit.config import ADDS, ClipConfig, Strings
 from videoedit.errors import MethodError
-from videoedit.planning import Plan, StagePlan, choose_frames
+from videoedit.media.video import write_video
 from videoedit.plugins import MethodSpec
-from videoedit.run import digest, file_stem
+from videoedit.runs.folder import digest, file_stem
+from videoedit.runs.planning import Plan, StagePlan, choose_frames
 from videoedit.types import EditResult
-from videoedit.video import write_video
 
 TINT = MethodSpec(
     name="tint",

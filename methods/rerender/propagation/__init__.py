@@ -1,0 +1,1 @@
+"""From key frames to every frame (Rerender-A-Video, section 4.2)."""

@@ -1,0 +1,264 @@
+"""Propagation as units of work, (interval, direction), that can be killed at any moment and taken up again.
+
+In the work folder an interval is a few `FrameArchive`s: its source frames, what was made of them in each direction,
+and the finished frames; once these are there the others are removed. A file appears whole, the same whoever made it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rerender.propagation.archive import FrameArchive, new_archive
+from rerender.propagation.interval import (
+    Direction,
+    Interval,
+    Made,
+    Settings,
+    blend,
+    propagate_flow,
+    propagate_patchmatch,
+)
+from rerender.propagation.workers import Job, run_jobs
+from videoedit.errors import ConfigError
+from videoedit.motion.cache import FlowCache
+from videoedit.motion.estimators import FlowEstimator, FlowPair, flow_pair
+
+FIGURES = "figures.json"
+
+
+def make_frames(
+    frames: Iterable[np.ndarray],  # uint8 [H, W, 3] each, all of the clip in order, once through
+    keyframes: Mapping[int, np.ndarray],
+    intervals: Sequence[Interval],
+    settings: Settings,
+    estimator: FlowEstimator,
+    folder: Path,
+    *,
+    flow_folder: Path | None = None,
+    workers: int | None = None,
+    advance: Callable[[int], None] = lambda steps: None,
+) -> None:
+    """Make the frames of all intervals, into `folder`; what an earlier call finished there is kept.
+
+    `workers` processes share the units: by default one for each core, never more than there are units. `frames` is read
+    just ahead of them, so that neither a long clip nor its key frames are ever in memory as a whole. Flow is kept in
+    `flow_folder`, by default inside `folder`. `advance` is told of steps done, of `count_steps` in all.
+
+    Raises the first error of a unit, and ToolError if two workers die over the same one.
+    """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"{workers} workers were asked for; expected at least 1")
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in folder.glob(".*.part*"):  # left by a killed worker
+        part.unlink()
+    todo = [interval for interval in intervals if not finished(folder, interval).is_file()]
+    if not todo:
+        return
+    context = Context(folder, flow_folder or folder / "flow", settings, estimator)
+    units = sum(len(interval.directions) for interval in todo)
+    run_jobs(
+        _jobs(frames, keyframes, todo, folder),
+        context,
+        workers=min(workers or len(os.sched_getaffinity(0)), units),
+        follow=lambda job: job.follow(folder),
+        advance=advance,
+    )
+
+
+def count_steps(intervals: Sequence[Interval], folder: Path | None = None) -> int:
+    """Steps of `make_frames`: one for each frame and direction, and one for its blend; only those done, in `folder`."""
+    total = 0
+    for interval in intervals:
+        whole = folder is None or finished(folder, interval).is_file()
+        made = len(interval.directions) + 1 if whole else len(_made(folder, interval)) if folder else 0
+        total += made * len(interval.frames)
+    return total
+
+
+def stitch(
+    num_frames: int, keyframes: Mapping[int, np.ndarray], intervals: Sequence[Interval], folder: Path
+) -> Iterator[np.ndarray]:
+    """All frames of the clip in order, uint8 [H, W, 3]: key frames as they are, the others from the work folder."""
+    after = 0
+    for interval in intervals:
+        yield from (keyframes[key] for key in range(after, interval.start))
+        with FrameArchive(finished(folder, interval)) as archive:
+            yield from map(archive.image, interval.frames)
+        after = interval.stop
+    yield from (keyframes[key] for key in range(after, num_frames))
+
+
+def read_figures(num_frames: int, intervals: Sequence[Interval], folder: Path) -> dict[str, list[float]]:
+    """Patch error, backward share and seams (see `Blended`) of every frame; 0 at the key frames."""
+    figures: dict[str, list[float]] = {}
+    for interval in intervals:
+        with FrameArchive(finished(folder, interval)) as archive:
+            for name, values in json.loads(archive.text(FIGURES)).items():
+                figures.setdefault(name, [0.0] * num_frames)[interval.start : interval.stop] = values
+    return figures
+
+
+def finished(folder: Path, interval: Interval) -> Path:
+    """Where the finished frames of an interval are, or will be."""
+    return _path(folder, interval, "frames")
+
+
+def _path(folder: Path, interval: Interval, what: str) -> Path:
+    return folder / f"{interval.start:06d}-{interval.stop - 1:06d}.{what}.zip"
+
+
+def _made(folder: Path, interval: Interval) -> list[Direction]:
+    """The directions that are done."""
+    return [way for way in interval.directions if _path(folder, interval, way).is_file()]
+
+
+# -------------------------------------------------------------------------------------------------- the jobs
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every worker knows."""
+
+    folder: Path
+    flow_folder: Path
+    settings: Settings
+    estimator: FlowEstimator
+
+    @contextlib.contextmanager
+    def source(self, interval: Interval) -> Iterator[tuple[FrameArchive, Motion]]:
+        """The source frames of an interval and the motion between them."""
+        with FrameArchive(_path(self.folder, interval, "source")) as source:
+            yield source, Motion(source, self.estimator, FlowCache(self.flow_folder, self.estimator.name))
+
+
+@dataclass(frozen=True)
+class Motion:
+    """The flow between two neighbouring source frames, from the cache or estimated now."""
+
+    source: FrameArchive
+    estimator: FlowEstimator
+    cache: FlowCache
+
+    def __call__(self, before: int, after: int) -> FlowPair:
+        """`fwd` from frame `before` to frame `after`, `bwd` back; either may be the earlier one in the clip."""
+        first, second = sorted((before, after))
+        images = self.source.image(first), self.source.image(second)
+        pair = flow_pair(self.estimator, *images, self.cache, indices=(first, second))
+        return pair if before < after else FlowPair(pair.bwd, pair.fwd, pair.occ_bwd, pair.occ_fwd)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The frames of one interval, made from one of its key frames."""
+
+    interval: Interval
+    direction: Direction
+    style: np.ndarray  # uint8 [H, W, 3], that key frame, edited
+
+    @property
+    def name(self) -> str:
+        return f"{self.interval}, {self.direction} from key frame {self.interval.key(self.direction)}"
+
+    def run(self, context: Context, step: Callable[[], None]) -> None:
+        walk = self.interval.walk(self.direction)
+        target = _path(context.folder, self.interval, self.direction)
+        with context.source(self.interval) as (source, motion), new_archive(target) as archive:
+            for frame, made in zip(walk, self._make(source, motion, context.settings), strict=True):
+                archive.put(frame, made.image, made.error)
+                step()
+
+    def _make(self, source: FrameArchive, motion: Motion, settings: Settings) -> Iterator[Made]:
+        walk, key = self.interval.walk(self.direction), self.interval.key(self.direction)
+        steps = (
+            (source.image(frame), motion(before, frame)) for before, frame in zip((key, *walk), walk, strict=False)
+        )
+        if settings.propagator == "flow":
+            return propagate_flow(self.style, source.image(key), steps)
+        return propagate_patchmatch(self.style, source.image(key), steps, preset=settings.preset, seed=settings.seed)
+
+    def follow(self, folder: Path) -> list[Job]:
+        """The blend, once all directions are there."""
+        done = _made(folder, self.interval)
+        return [Blend(self.interval)] if len(done) == len(self.interval.directions) else []
+
+
+@dataclass(frozen=True)
+class Blend:
+    """The finished frames of one interval, out of those of its units, which are then removed."""
+
+    interval: Interval
+
+    @property
+    def name(self) -> str:
+        return f"{self.interval}, blend"
+
+    def run(self, context: Context, step: Callable[[], None]) -> None:
+        if not finished(context.folder, self.interval).is_file():  # else a worker died while tidying up
+            self._blend(context, step)
+        for what in ("source", *self.interval.directions):
+            _path(context.folder, self.interval, what).unlink(missing_ok=True)
+
+    def _blend(self, context: Context, step: Callable[[], None]) -> None:
+        figures: dict[str, list[float]] = {"patch_error": [], "backward": [], "seams": []}
+        with contextlib.ExitStack() as stack:
+            _, motion = stack.enter_context(context.source(self.interval))
+            made: dict[Direction, Callable[[int], Made]] = {
+                way: functools.partial(
+                    _read_made, stack.enter_context(FrameArchive(_path(context.folder, self.interval, way)))
+                )
+                for way in self.interval.directions
+            }
+            result = stack.enter_context(new_archive(finished(context.folder, self.interval)))
+            blended = blend(self.interval, made, motion, context.settings)
+            for frame, one in zip(self.interval.frames, blended, strict=True):
+                result.put(frame, one.image)
+                for name, values in figures.items():
+                    values.append(getattr(one, name))
+                step()
+            result.put_text(FIGURES, json.dumps(figures))
+
+    def follow(self, folder: Path) -> list[Job]:
+        return []
+
+
+def _read_made(archive: FrameArchive, frame: int) -> Made:
+    return Made(archive.image(frame), archive.error(frame))
+
+
+def _jobs(
+    frames: Iterable[np.ndarray], keyframes: Mapping[int, np.ndarray], intervals: Sequence[Interval], folder: Path
+) -> Iterator[Job]:
+    """Units in the order of the clip. The source frames of an interval are put on disk just before its first unit."""
+    reader = _Reader(frames)
+    for interval in intervals:
+        with new_archive(_path(folder, interval, "source")) as archive:
+            for index, frame in reader.read(interval.span):
+                archive.put(index, frame)
+        made = _made(folder, interval)
+        for direction in interval.directions:
+            if direction not in made:
+                yield Unit(interval, direction, keyframes[interval.key(direction)])
+        if len(made) == len(interval.directions):
+            yield Blend(interval)
+
+
+class _Reader:
+    """Spans of frames out of one pass over a clip; each may begin with the last frame of the one before."""
+
+    def __init__(self, frames: Iterable[np.ndarray]) -> None:
+        self._frames = enumerate(frames)
+        self._index, self._frame = next(self._frames)
+
+    def read(self, span: range) -> Iterator[tuple[int, np.ndarray]]:
+        for index in span:
+            while self._index < index:
+                self._index, self._frame = next(self._frames)
+            yield self._index, self._frame

@@ -1,0 +1,1 @@
+"""Key frames by diffusion (Rerender-A-Video, section 4.1)."""

@@ -1,0 +1,260 @@
+"""ControlNets and the maps they follow: edges, soft edges or depth of the source frame.
+
+A control is written KIND, KIND:SCALE or KIND=SOURCE:SCALE, where SOURCE is a ControlNet's folder or hub id. Without a
+source it is the one that lies in the base model's folder (`controlnet-KIND`), else the usual one for Stable
+Diffusion 1.5. Any number can be combined; their residuals are summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from diffusers import ControlNetModel
+from torch import Tensor
+
+from rerender.translation.hed import Hed
+from videoedit.diffusion.latents import spatial_factor
+from videoedit.errors import ConfigError, ToolError, WeightsError
+from videoedit.models.fetch import fetched
+from videoedit.models.loading import HUB_ID, fetch_from_hub, load_network, quiet_libraries
+from videoedit.models.weights import check_part, fingerprint, first_line, read_json
+from videoedit.runs.folder import digest
+from videoedit.types import Models
+
+Detector = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] RGB -> uint8 [H, W] or [H, W, 3]
+
+CANNY = (100, 200)  # the official thresholds
+MINI_CANNY = (60, 140)  # what the embedded ControlNet was trained with, on grey pictures
+USUAL = {  # kind -> ControlNet for Stable Diffusion 1.5
+    "canny": "lllyasviel/control_v11p_sd15_canny",
+    "hed": "lllyasviel/sd-controlnet-hed",
+    "softedge": "lllyasviel/control_v11p_sd15_softedge",
+    "depth": "lllyasviel/control_v11f1p_sd15_depth",
+}
+
+
+@dataclass(frozen=True)
+class ControlSpec:
+    """One wish of the user, read but not loaded."""
+
+    kind: str  # a key of USUAL
+    scale: float = 1.0  # weight of the residuals
+    source: str | None = None  # folder or hub id; None: see the module
+
+    @classmethod
+    def parse(cls, text: str) -> ControlSpec:
+        """Read "canny", "canny:0.7", "canny=FOLDER" or "canny=FOLDER:0.7"."""
+        rest, scale = _split_scale(text)
+        kind, _, source = rest.partition("=")
+        if kind not in USUAL:
+            raise ConfigError(f"control {text!r}: unknown kind {kind!r}; expected one of {', '.join(USUAL)}")
+        return cls(kind, scale, source or None)
+
+
+def _split_scale(text: str) -> tuple[str, float]:
+    rest, colon, number = text.rpartition(":")
+    try:
+        scale = float(number)
+    except ValueError:
+        if colon and "=" not in text:
+            raise ConfigError(f"control {text!r}: {number!r} is not a scale; write for example canny:0.7") from None
+        return text, 1.0  # the colon, if any, belongs to the source
+    if not colon:
+        return text, 1.0
+    if not 0 <= scale <= 10:
+        raise ConfigError(f"control {text!r}: the scale is {number}; expected a number from 0 to 10")
+    return rest, scale
+
+
+@dataclass(frozen=True)
+class Control:
+    """A loaded ControlNet and what makes its maps."""
+
+    spec: ControlSpec
+    net: ControlNetModel
+    detect: Detector
+
+    def map(self, frame: np.ndarray) -> np.ndarray:
+        """The condition as a picture: uint8 [H, W, 3], the size of `frame`."""
+        found = self.detect(frame)
+        height, width = frame.shape[:2]
+        if found.shape[:2] != (height, width):
+            found = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR)
+        return found if found.ndim == 3 else np.repeat(found[..., None], 3, axis=2)
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Every control of a run; may be none."""
+
+    controls: tuple[Control, ...] = ()
+    fingerprint: str = ""  # of the ControlNets' weights, for resuming
+
+    def maps(self, frame: np.ndarray) -> tuple[np.ndarray, ...]:
+        """One picture for each control: uint8 [H, W, 3]."""
+        return tuple(control.map(frame) for control in self.controls)
+
+    def residuals(self, latents: Tensor, t: int, embeds: Tensor, conditions: Sequence[Tensor]) -> dict[str, Any]:
+        """What the UNet's forward gets: the weighted sum over the ControlNets of their residuals.
+
+        `latents` [B, C, h, w], `embeds` [B, L, D], `conditions` as `map_to_condition` makes them, one a control.
+        """
+        total: list[Tensor] = []
+        for control, condition in zip(self.controls, conditions, strict=True):
+            net: Any = control.net
+            down, middle = net(
+                latents,
+                t,
+                encoder_hidden_states=embeds,
+                controlnet_cond=condition.expand(latents.shape[0], -1, -1, -1),
+                conditioning_scale=control.spec.scale,
+                return_dict=False,
+            )
+            parts = [*down, middle]
+            total = [a + b for a, b in zip(total, parts, strict=True)] if total else parts
+        if not total:
+            return {}
+        return {"down_block_additional_residuals": tuple(total[:-1]), "mid_block_additional_residual": total[-1]}
+
+
+def map_to_condition(picture: np.ndarray) -> Tensor:
+    """uint8 [H, W, 3] -> float32 [1, 3, H, W] in [0, 1], what ControlNets read."""
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def load_controls(
+    specs: Sequence[ControlSpec], models: Models, *, canny: tuple[int, int] | None = None, allow_pickle: bool = False
+) -> Controls:
+    """Load every control on the models' device in their dtype; WeightsError if one does not fit the base model.
+
+    `canny` are the thresholds of the edge detector; None: the official ones, or what the embedded model learnt with.
+    """
+    folders = [_locate(spec, models, allow_pickle) for spec in specs]
+    controls = tuple(
+        Control(spec, _load(spec, folder, models, allow_pickle), _detector(spec.kind, models, canny))
+        for spec, folder in zip(specs, folders, strict=True)
+    )
+    return Controls(controls, digest([fingerprint(folder, (".",)) for folder in folders]))
+
+
+def _locate(spec: ControlSpec, models: Models, allow_pickle: bool) -> Path:
+    """The folder that holds the ControlNet."""
+    beside = models.folder / f"controlnet-{spec.kind}" if models.folder and spec.source is None else None
+    if beside is not None and beside.is_dir():
+        return beside
+    name = spec.source or USUAL[spec.kind]
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if spec.source is None and models.name == "mini":
+        raise WeightsError(f"the embedded model has no ControlNet for {spec.kind!r}, only for canny; use canny")
+    if folder.exists() or not HUB_ID.fullmatch(name):
+        raise WeightsError(
+            f"there is no ControlNet {name!r}; expected a folder in diffusers' layout (config.json and weights), "
+            "or a hub id like 'owner/model'"
+        )
+    return fetch_from_hub(name, ["config.json", "*.safetensors", *(["*.bin"] if allow_pickle else [])])
+
+
+def _load(spec: ControlSpec, folder: Path, models: Models, allow_pickle: bool) -> ControlNetModel:
+    config = read_json(folder / "config.json")
+    if (found := config.get("_class_name")) != "ControlNetModel":
+        raise WeightsError(f"{folder} holds a {found or 'model of an unknown kind'}, not a ControlNetModel")
+    _check_fit(folder, config, models)
+    options = check_part(folder, allow_pickle)
+    with quiet_libraries():
+        net = load_network(ControlNetModel.from_pretrained, folder, torch_dtype=models.dtype, **options)
+    return net.eval().requires_grad_(False).to(models.device)
+
+
+def _check_fit(folder: Path, config: dict[str, Any], models: Models) -> None:
+    """WeightsError, naming the difference, if the ControlNet was made for another kind of base model."""
+    unet: Any = models.unet.config  # type: ignore[attr-defined]
+    embedding = config.get("conditioning_embedding_out_channels", (16, 32, 96, 256))
+    facts = {  # what -> (the ControlNet's, the base model's)
+        "text features of width": (config.get("cross_attention_dim", 1280), unet.cross_attention_dim),
+        "latent channels": (config.get("in_channels", 4), unet.in_channels),
+        "block widths": (config.get("block_out_channels", (320, 640, 1280, 1280)), unet.block_out_channels),
+        "layers in a block": (config.get("layers_per_block", 2), unet.layers_per_block),
+        "pixels a latent": (2 ** (len(embedding) - 1), spatial_factor(models.vae)),
+    }
+    for what, (theirs, ours) in facts.items():
+        if _plain(theirs) != _plain(ours):
+            raise WeightsError(
+                f"the ControlNet in {folder} does not fit the model {models.name}: it expects {what} "
+                f"{_plain(theirs)}, the model has {_plain(ours)}; take one made for this kind of model"
+            )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+# -- detectors -----------------------------------------------------------------------------------------
+
+
+def canny_edges(frame: np.ndarray, thresholds: tuple[int, int], *, grey: bool = False) -> np.ndarray:
+    """uint8 [H, W, 3] RGB -> uint8 [H, W], 255 on edges: of any channel, as officially, or of the grey picture."""
+    frame = np.ascontiguousarray(frame)
+    return cv2.Canny(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if grey else frame, *thresholds)
+
+
+def _detector(kind: str, models: Models, canny: tuple[int, int] | None) -> Detector:
+    match kind:
+        case "canny":
+            mini = models.name == "mini"
+            return partial(canny_edges, thresholds=canny or (MINI_CANNY if mini else CANNY), grey=mini)
+        case "depth":
+            return _depth(models)
+        case "hed" if weights := fetched("hed"):
+            return Hed.load(weights, models.device).detect
+        case "hed":
+            return _annotator("HEDdetector", models, "`videoedit models fetch hed`")
+    return _annotator("PidiNetDetector", models, "--control canny")
+
+
+def _annotator(name: str, models: Models, instead: str) -> Detector:
+    """A detector of controlnet_aux, which by default would work and answer at 512 pixels."""
+    try:
+        import controlnet_aux
+    except ImportError as error:
+        raise ToolError(
+            f"this control needs controlnet_aux ({first_line(error)}); install it with "
+            f"`pip install 'videoedit[controls]'`, or use {instead}"
+        ) from error
+    try:
+        detector = getattr(controlnet_aux, name).from_pretrained("lllyasviel/Annotators").to(models.device)
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"the weights of {name} could not be fetched from the hub ({first_line(error)}); use {instead} instead"
+        ) from error
+
+    def detect(frame: np.ndarray) -> np.ndarray:
+        side = min(frame.shape[:2])
+        return detector(frame, detect_resolution=side, image_resolution=side, output_type="np")
+
+    return detect
+
+
+def _depth(models: Models) -> Detector:
+    """MiDaS through transformers; near is bright."""
+    from transformers import pipeline
+
+    try:
+        estimate: Any = pipeline("depth-estimation", model="Intel/dpt-hybrid-midas", device=models.device)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"Intel/dpt-hybrid-midas could not be fetched from the hub: {first_line(error)}") from error
+
+    def detect(frame: np.ndarray) -> np.ndarray:
+        from PIL import Image
+
+        return np.asarray(estimate(Image.fromarray(frame))["depth"])
+
+    return detect

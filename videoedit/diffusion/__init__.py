@@ -1,0 +1,1 @@
+"""The mathematics: DDIM and its inversion, guidance, latents, prompts."""

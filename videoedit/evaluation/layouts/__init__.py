@@ -1,0 +1,1 @@
+"""Folder layouts of clips and results, in and out."""

@@ -1,0 +1,172 @@
+"""Results that were made elsewhere: found in a folder, in any of a few shapes, and checked before they are scored."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from videoedit.errors import InputError
+from videoedit.evaluation.suite import Suite, SuiteClip
+
+VIDEOS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+TGVE_TYPES = {"style": "style", "object": "subject", "background": "background", "multiple": "several"}
+"""TGVE's names of the types of edits -> ours."""
+
+
+def read_results_folder(folder: Path, suite: Suite) -> dict[tuple[str, str], Path | list[Path] | str]:
+    """(clip, edit) -> its video, its pictures in order, or one line that says what is wrong with them.
+
+    Understood: ``CLIP/EDIT/`` and ``CLIP--EDIT/`` with pictures that end in a number, counted from 0 or 1;
+    ``CLIP/EDIT.mp4`` and ``CLIP--EDIT.mp4``; all this also one folder deeper (TGVE's subsets). A clip may be called by
+    its id or its file, an edit by its id, TGVE's name of its type, or its number among the clip's edits (V2VBench).
+    Edits of which there is nothing are not in the result. Raises InputError if there is nothing at all.
+    """
+    index = _index(folder)
+    found: dict[tuple[str, str], Path | list[Path] | str] = {}
+    for clip in suite.clips:
+        expected = _expected(clip)
+        clip_names = dict.fromkeys((clip.id, clip.path.stem.lower()))
+        for edit, others in edit_names(clip).items():
+            names = (edit, *others)
+            keys = [f"{clip_name}{joint}{name}" for name in names for clip_name in clip_names for joint in ("/", "--")]
+            place = next((_only(folder, index[key]) for key in keys if key in index), None)
+            if place is not None:
+                found[clip.id, edit] = _checked(place, expected)
+    if not found:
+        clip = suite.clips[0]
+        raise InputError(
+            f"{folder} holds no result for the suite {suite.name!r}; expected pictures in CLIP/EDIT/ or videos "
+            f"CLIP/EDIT.mp4 or CLIP--EDIT.mp4, for example {clip.id}/{clip.edits[0].id}/00000.png"
+        )
+    return found
+
+
+def _index(folder: Path) -> dict[str, list[Path]]:
+    """``clip/edit`` or ``clip--edit``, lower case -> videos and folders of pictures of that name, pictures first."""
+    index: dict[str, list[Path]] = {}
+
+    def enter(path: Path, prefix: str = "") -> None:
+        if numbered(path) if path.is_dir() else path.suffix.lower() in VIDEOS:
+            name = path.name if path.is_dir() else path.stem
+            index.setdefault((prefix + name).lower(), []).append(path)
+
+    for home in (folder, *subfolders(folder)):
+        for path in home.iterdir():
+            if "--" in path.name:
+                enter(path)
+            if path.is_dir():
+                for inner in path.iterdir():
+                    enter(inner, f"{path.name}/")
+    return {key: sorted(paths, key=Path.is_file) for key, paths in index.items()}
+
+
+def _only(folder: Path, places: Sequence[Path]) -> Path:
+    """The first place; InputError if they lie in different folders, so that it is not clear which is meant."""
+    for other in places[1:]:
+        if other.parent != places[0].parent:
+            names = " and ".join(str(path.relative_to(folder)) for path in (places[0], other))
+            raise InputError(f"{folder} holds the results of several methods, {names}; give the folder of one of them")
+    return places[0]
+
+
+def edit_names(clip: SuiteClip) -> dict[str, list[str]]:
+    """Edit id -> what else an edit may be called: TGVE's name of its type, its number; never another edit's name."""
+    ids = {edit.id for edit in clip.edits}
+    types = [edit.type for edit in clip.edits]
+    names = {ours: theirs for theirs, ours in TGVE_TYPES.items()}
+    others: dict[str, list[str]] = {}
+    for number, edit in enumerate(clip.edits):
+        name = names.get(edit.type)
+        others[edit.id] = [name] if name and types.count(edit.type) == 1 and name not in ids else []
+        if not any(known.isdecimal() for known in ids):
+            others[edit.id].append(str(number))
+    return others
+
+
+def _expected(clip: SuiteClip) -> int | None:
+    """How many frames an edit of this clip has; None if the clip cannot be read."""
+    from videoedit.media.video import probe
+
+    try:
+        there = len(range(clip.start, probe(clip.path).frames, clip.stride))
+    except InputError:
+        return clip.frames
+    return there if clip.frames is None else min(there, clip.frames)
+
+
+def _checked(place: Path, expected: int | None) -> Path | list[Path] | str:
+    from videoedit.media.video import probe
+
+    if place.is_dir():
+        frames = numbered(place)
+        return _trouble(place, frames, expected) or [file for _, file in frames]
+    try:
+        count = probe(place).frames
+    except InputError as error:
+        return str(error)
+    if expected is not None and count != expected:
+        return f"{place}: {count} frames, but the clip has {expected}; expected one for each"
+    return place
+
+
+def numbered(folder: Path) -> list[tuple[int, Path]]:
+    """(number, file) of the pictures whose names end in a number, in order."""
+    files = (file for file in folder.iterdir() if file.suffix.lower() in PICTURES and not file.name.startswith("."))
+    return sorted((int(match[0]), file) for file in files if (match := re.search(r"\d+$", file.stem)))
+
+
+def _trouble(place: Path, frames: Sequence[tuple[int, Path]], expected: int | None) -> str | None:
+    """What is wrong with the pictures of one edit, one line; None if there is one of one size for each frame."""
+    numbers = [number for number, _ in frames]
+    for (a, first), (b, second) in itertools.pairwise(frames):
+        if a == b:
+            return f"{place}: frame {a} is there twice, {first.name} and {second.name}; remove one of them"
+    base = 0 if numbers[0] == 0 else 1
+    count = len(numbers) if expected is None else expected
+    if absent := sorted(set(range(base, base + count)) - set(numbers)):
+        return f"{place}: {len(absent)} of {count} frames are missing: {_ranges(absent)} (counted from {base})"
+    if len(numbers) > count:
+        return f"{place}: {len(numbers)} frames, but the clip has {count}; expected one for each"
+    size = None
+    for number, file in frames:
+        try:
+            with Image.open(file) as picture:
+                found = picture.size
+        except OSError:
+            return f"{place}: frame {number}, {file.name}, is not a picture that can be read"
+        size = size or found
+        if found != size:
+            return (
+                f"{place}: frame {number} is {found[0]}x{found[1]}, the first is {size[0]}x{size[1]}; expected one size"
+            )
+    return None
+
+
+def _ranges(numbers: Sequence[int], most: int = 5) -> str:
+    """``3, 7-9, ...`` of ascending numbers."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    texts = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
+    return ", ".join(texts[:most] + (["..."] if len(texts) > most else []))
+
+
+def find_clip(places: Iterable[Path], name: str) -> Path | None:
+    """A video (with or without its ending) or a folder of pictures called `name`."""
+    for place in places:
+        for path in (place / name, *(place / f"{name}{suffix}" for suffix in VIDEOS)):
+            if path.is_file() or (path.is_dir() and numbered(path)):
+                return path
+    return None
+
+
+def subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

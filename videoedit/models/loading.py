@@ -1,0 +1,316 @@
+"""Load a text-to-image model: the embedded one, a diffusers folder, a single file, or one from the hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from huggingface_hub import scan_cache_dir, snapshot_download
+from huggingface_hub.errors import CacheNotFound, HfHubHTTPError
+from safetensors import SafetensorError
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from videoedit.diffusion.ddim import as_ddim
+from videoedit.errors import ConfigError, WeightsError
+from videoedit.models.weights import (
+    PICKLES,
+    SD_CHECKPOINT,
+    check_part,
+    fingerprint,
+    first_line,
+    kind_of,
+    read_json,
+    tensor_names,
+)
+from videoedit.types import Models
+
+__all__ = ["available_models", "fingerprint", "load_models"]
+
+MINI = Path(__file__).parents[1] / "assets" / "mini"
+_CLASSES = {"vae": "AutoencoderKL", "unet": "UNet2DConditionModel", "text_encoder": "CLIPTextModel"}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    SafetensorError,
+    UnpicklingError,
+)
+
+
+def load_models(
+    name: str | Path = "mini",
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    allow_pickle: bool = False,
+) -> Models:
+    """Load a Stable-Diffusion-1/2-like model, frozen and in eval mode, with a DDIM scheduler from its own config.
+
+    `name` is "mini" (the embedded model), a local folder in diffusers' layout, a single .safetensors checkpoint
+    (with a folder of configs beside it, or the hub in reach), or a hub id such as "owner/model".
+    `device`: a GPU if there is one. `dtype`: float32 on a CPU (bfloat16 is possible, and fast where the CPU has
+    AMX), float16 on a GPU. Weights are read from safetensors; pickles only with `allow_pickle`, through torch's
+    restricted unpickler. WeightsError says in one line what is missing or wrong.
+    """
+    place = _device(device)
+    precision = _dtype(dtype, place)
+    source = _locate(str(name), allow_pickle)
+    with quiet_libraries():
+        parts = (
+            _from_file(source, precision, allow_pickle)
+            if source.is_file()
+            else _from_folder(source, precision, allow_pickle)
+        )
+    for part in _CLASSES:
+        parts[part].eval().requires_grad_(False).to(place)
+    return Models(
+        name=str(name), device=place, dtype=precision, folder=source, fingerprint=fingerprint(source), **parts
+    )
+
+
+def available_models() -> list[str]:
+    """One line for each model that loads without a download: the embedded one and those in the hub's cache."""
+    lines = [f"mini  the embedded model ({MINI})"] if (MINI / "model_index.json").is_file() else []
+    try:
+        cached = scan_cache_dir().repos
+    except CacheNotFound:
+        return lines
+    for repo in sorted(cached, key=lambda repo: repo.repo_id):
+        files = [file for revision in repo.revisions for file in revision.files]
+        indices = [file.file_path for file in files if file.file_name == "model_index.json"]
+        if any(read_json(index).get("_class_name") == "StableDiffusionPipeline" for index in indices):
+            lines.append(f"{repo.repo_id}  from the hub's cache ({repo.size_on_disk_str})")
+    return lines
+
+
+# -- where ---------------------------------------------------------------------------------------------
+
+
+def _locate(name: str, allow_pickle: bool) -> Path:
+    """The local folder or file that `name` stands for, fetched from the hub if it has to be."""
+    if name == "mini":
+        if not (MINI / "model_index.json").is_file():
+            raise WeightsError(
+                f"the embedded model is not in this installation (no {MINI / 'model_index.json'}); "
+                "give a model folder, a .safetensors file or a hub id instead"
+            )
+        return MINI
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if not HUB_ID.fullmatch(name) or path.suffix in (".safetensors", *PICKLES):
+        raise WeightsError(
+            f"there is no model {name!r}: neither a file nor a folder; "
+            "expected 'mini', a path, or a hub id like 'owner/model'"
+        )
+    return _fetch(name, allow_pickle)
+
+
+def _fetch(name: str, allow_pickle: bool) -> Path:
+    """Download (or find in the cache) the parts of a hub repository that we read."""
+    kinds = ["*.json", "*.txt", "*.safetensors", *(["*.bin"] if allow_pickle else [])]
+    folders = [*_CLASSES, "tokenizer", "scheduler"]
+    return fetch_from_hub(name, ["model_index.json", *(f"{folder}/{kind}" for folder in folders for kind in kinds)])
+
+
+def fetch_from_hub(name: str, patterns: list[str]) -> Path:
+    """The local folder of a hub repository's files that match `patterns`, downloaded if they are not in the cache."""
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=["*.non_ema.*", "*.fp16.*"]))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise WeightsError(
+            f"{name!r} is not a folder here, and could not be fetched from the hub ({first_line(error)}); "
+            "copy the model's folder to this machine and give its path, or use 'mini'"
+        ) from error
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    try:
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ConfigError(f"unknown device {device!r}: {first_line(error)}") from error
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {str(place)!r} was asked for, but torch finds no GPU; use 'cpu'")
+    return place
+
+
+def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    if dtype is None:
+        return torch.float32 if device.type == "cpu" else torch.float16
+    precision = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if precision not in (*_DTYPES.values(), torch.float64):
+        raise ConfigError(f"unknown dtype {dtype!r}; expected {', '.join(_DTYPES)}")
+    return precision
+
+
+# -- from a folder -------------------------------------------------------------------------------------
+
+
+def _from_folder(folder: Path, dtype: torch.dtype, allow_pickle: bool) -> dict[str, Any]:
+    configs = _checked_configs(folder)
+    files = {part: check_part(folder / part, allow_pickle) for part in _CLASSES}
+    return {
+        "vae": load_network(AutoencoderKL.from_pretrained, folder / "vae", torch_dtype=dtype, **files["vae"]),
+        "unet": load_network(UNet2DConditionModel.from_pretrained, folder / "unet", torch_dtype=dtype, **files["unet"]),
+        "text_encoder": load_network(
+            CLIPTextModel.from_pretrained, folder / "text_encoder", dtype=dtype, **files["text_encoder"]
+        ),
+        "tokenizer": _tokenizer(folder / "tokenizer"),
+        "scheduler": as_ddim(configs["scheduler"]),
+    }
+
+
+def _checked_configs(folder: Path) -> dict[str, dict[str, Any]]:
+    """Every part's config, once it is clear that they make a model of the kind we can edit with."""
+    if not (folder / "model_index.json").is_file():
+        raise WeightsError(_not_a_model(folder))
+    index = read_json(folder / "model_index.json")
+    if "text_encoder_2" in index or "transformer" in index:
+        raise WeightsError(
+            f"{folder} is a {index.get('_class_name', 'model')}; only models like Stable Diffusion 1 and 2 "
+            "(one CLIP text encoder, a 2D UNet) can be used"
+        )
+    configs = {part: read_json(folder / part / "config.json") for part in _CLASSES}
+    configs["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
+    for part, expected in _CLASSES.items():
+        found = configs[part].get("_class_name") or (configs[part].get("architectures") or ["unknown"])[0]
+        if found != expected:
+            raise WeightsError(f"{folder / part} holds a {found}, not a {expected}{_advice(configs[part])}")
+    _check_widths(folder, configs["unet"], configs["vae"], configs["text_encoder"])
+    return configs
+
+
+def _advice(config: dict[str, Any]) -> str:
+    """What a network that is almost right is, and what to do with it."""
+    if config.get("_class_name") != "UNet3DConditionModel":
+        return ""
+    if str(config.get("mid_block_type")).endswith("3DCrossAttn"):
+        return "; it was tuned by Tune-A-Video: load its base model here, and give this unet/ folder to that method"
+    return "; it is a text-to-video network, which cannot be used"
+
+
+def _check_widths(folder: Path, unet: dict[str, Any], vae: dict[str, Any], text: dict[str, Any]) -> None:
+    latent = vae.get("latent_channels", 4)
+    if (found := unet.get("in_channels", 4)) != latent:
+        raise WeightsError(
+            f"the UNet of {folder} reads {found} channels, its autoencoder makes {latent}: "
+            "an inpainting or instruction model, which cannot be used"
+        )
+    width = text.get("hidden_size", (text.get("text_config") or {}).get("hidden_size"))
+    if unet.get("cross_attention_dim") != width:
+        raise WeightsError(
+            f"the UNet of {folder} reads text of width {unet.get('cross_attention_dim')}, "
+            f"its text encoder writes {width}; the parts do not belong together"
+        )
+
+
+def _not_a_model(folder: Path) -> str:
+    """Why a folder without model_index.json cannot be loaded."""
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    if found := config.get("_class_name") or (config.get("architectures") or [None])[0]:
+        advice = _advice(config)
+        if not advice and (folder.resolve().parent / "model_index.json").is_file():
+            advice = f"; did you mean {folder.resolve().parent}?"
+        return f"{folder} is one part of a model (a {found}), not a whole model{advice}"
+    for file in sorted(folder.glob("*.safetensors")):
+        return f"{folder} has no model_index.json; its {file.name} is {kind_of(tensor_names(file))}"
+    return f"{folder} is not a model in diffusers' layout: it has no model_index.json"
+
+
+def load_network(from_pretrained: Callable[..., Any], folder: Path, **options: Any) -> Any:
+    """One network, complete: diffusers would fill missing tensors with random numbers."""
+    try:
+        network, info = from_pretrained(folder, local_files_only=True, output_loading_info=True, **options)
+    except _LOADING_ERRORS as error:
+        raise WeightsError(f"{folder} could not be loaded: {first_line(error)}") from error
+    if missing := sorted(info["missing_keys"]):
+        raise WeightsError(f"the weights in {folder} lack {len(missing)} tensors of its config, first {missing[0]!r}")
+    return network
+
+
+def _tokenizer(folder: Path) -> CLIPTokenizer:
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        raise WeightsError(f"there is no tokenizer in {folder}; expected tokenizer.json, or vocab.json and merges.txt")
+    try:
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except _LOADING_ERRORS as error:
+        raise WeightsError(f"the tokenizer in {folder} could not be loaded: {first_line(error)}") from error
+
+
+# -- from a single file --------------------------------------------------------------------------------
+
+
+def _from_file(path: Path, dtype: torch.dtype, allow_pickle: bool) -> dict[str, Any]:
+    """A checkpoint in the original layout; its configs come from a folder beside it, or from the hub."""
+    from diffusers import StableDiffusionPipeline  # half a second that other sources need not pay
+
+    _check_file(path, allow_pickle)
+    configs = _config_folder(path)
+    options: dict[str, Any] = {"config": str(configs), "local_files_only": True} if configs else {}
+    try:
+        pipe: Any = StableDiffusionPipeline.from_single_file(
+            str(path), torch_dtype=dtype, safety_checker=None, **options
+        )
+    except _LOADING_ERRORS as error:
+        raise WeightsError(_file_trouble(path, configs, error)) from error
+    _check_widths(path, pipe.unet.config, pipe.vae.config, pipe.text_encoder.config.to_dict())
+    names = (*_CLASSES, "tokenizer")
+    return {name: getattr(pipe, name) for name in names} | {"scheduler": as_ddim(pipe.scheduler)}
+
+
+def _check_file(path: Path, allow_pickle: bool) -> None:
+    if path.suffix in PICKLES:
+        if not allow_pickle:
+            raise WeightsError(
+                f"{path} is a pickle, which can hide programs; convert it to safetensors, or allow pickles "
+                "(allow_pickle: true) if you trust the source"
+            )
+    elif path.suffix != ".safetensors":
+        raise WeightsError(f"{path} is not a model: expected a .safetensors file or a folder in diffusers' layout")
+    elif (kind := kind_of(tensor_names(path))) != SD_CHECKPOINT:
+        raise WeightsError(f"{path} is {kind}; expected {SD_CHECKPOINT}, or a folder in diffusers' layout")
+
+
+def _config_folder(path: Path) -> Path | None:
+    """The folder of the same name, or the one that the file lies in, if it holds a model's configs."""
+    candidates = (path.with_suffix(""), path.parent)
+    return next((folder for folder in candidates if (folder / "model_index.json").is_file()), None)
+
+
+def _file_trouble(path: Path, configs: Path | None, error: BaseException) -> str:
+    if configs is None:
+        return (
+            f"{path} needs the configs of its base model, and the hub could not give them ({first_line(error)}); "
+            f"put its folder (model_index.json and configs, weights not needed) at {path.with_suffix('')}"
+        )
+    return f"{path} could not be loaded with the configs in {configs}: {first_line(error)}"
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """No progress bars or remarks from the libraries while a model loads; their settings return afterwards."""
+    libraries: list[Any] = [diffusers.utils.logging, transformers.utils.logging]
+    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    try:
+        for library in libraries:
+            library.set_verbosity_error()
+            library.disable_progress_bar()
+        yield
+    finally:
+        for library, (verbosity, bar) in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            if bar:
+                library.enable_progress_bar()

@@ -1,0 +1,135 @@
+"""Files of weights: what is in them, whether they are whole, and their fingerprint. Nothing here runs a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from videoedit.errors import WeightsError
+
+PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+
+# (what stands in a tensor's name, what such a file is); the first that fits counts
+_KINDS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("lora_up", "lora_down", "lora_A", "lora_B", "lora.up", "lora.down"), "a LoRA"),
+    (("attn_temp.",), "a Tune-A-Video adapter or network"),
+    (("control_model.", "controlnet_cond_embedding.", "zero_convs."), "a ControlNet"),
+    (("motion_modules.",), "an AnimateDiff motion module"),
+    (("conditioner.embedders.",), "a Stable Diffusion XL checkpoint"),
+    (("joint_blocks.", "double_blocks.", "single_transformer_blocks."), "a diffusion transformer"),
+    (("model.diffusion_model.",), "a Stable Diffusion checkpoint"),
+    (("temp_convs.", "temp_attentions."), "a text-to-video UNet"),
+    (("down_blocks.0.attentions.", "time_embedding.linear_1."), "a UNet alone, in diffusers' format"),
+    (("decoder.mid", "decoder.conv_in", "decoder.up"), "an autoencoder alone"),
+    (("text_model.encoder.",), "a text encoder alone"),
+    (("string_to_param", "emb_params"), "a textual inversion"),
+)
+SD_CHECKPOINT = "a Stable Diffusion checkpoint"
+
+
+def kind_of(names: Iterable[str]) -> str:
+    """What a file with tensors of these names is, in words for an error message."""
+    names = list(names)
+    for parts, kind in _KINDS:
+        if any(part in name for name in names for part in parts):
+            return kind
+    return "of an unknown kind"
+
+
+def tensor_names(path: Path) -> list[str]:
+    """Names in a safetensors file, after checking that the file is whole; reads the header only."""
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}")
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(64)
+        if start.startswith(b"version https://git-lfs"):
+            raise WeightsError(f"{path} is a Git LFS pointer, not the weights; fetch them with `git lfs pull`")
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"{path} is not a whole safetensors file ({path.stat().st_size} bytes; {first_line(error)}); "
+            "an interrupted download? fetch it again"
+        ) from error
+
+
+def check_part(folder: Path, allow_pickle: bool) -> dict[str, Any]:
+    """Find and check the weights of one component; returns what `from_pretrained` has to be told about them."""
+    for variant in (None, "fp16", "bf16", "ema"):
+        infix = f".{variant}" if variant else ""
+        safe = [file for stem in _STEMS for file in _files(folder, stem, infix, ".safetensors")]
+        for file in safe:
+            tensor_names(file)
+        if safe:
+            return {"use_safetensors": True, "variant": variant}
+    pickles = sorted(file for file in folder.glob("*") if file.suffix in PICKLES)
+    if not pickles:
+        raise WeightsError(f"there are no weights in {folder}; expected a .safetensors file there")
+    if not allow_pickle:
+        raise WeightsError(
+            f"{folder} has only pickled weights ({pickles[0].name}), which can hide programs; convert them to "
+            "safetensors, or allow pickles (allow_pickle: true) if you trust the source"
+        )
+    return {"use_safetensors": False, "variant": None}
+
+
+def _files(folder: Path, stem: str, infix: str, suffix: str) -> list[Path]:
+    """The one file, or the parts that an index names."""
+    index = folder / f"{stem}{suffix}.index{infix}.json"
+    if index.is_file():
+        return [folder / name for name in sorted(set(read_json(index).get("weight_map", {}).values()))]
+    single = folder / f"{stem}{infix}{suffix}"
+    return [single] if single.is_file() else []
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, or WeightsError."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WeightsError(f"there is no file {path}; the model's folder is incomplete") from None
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read as JSON: {first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} holds {type(content).__name__}; expected a JSON object")
+    return content
+
+
+def fingerprint(path: Path, parts: Iterable[str] = ("vae", "unet", "text_encoder")) -> str:
+    """sha256, hex, over the names and contents of a model's weight files: a folder's parts, or a single file.
+
+    The same weights at another place have the same fingerprint. Contents are read once per process, and again only
+    if size or modification time changed.
+    """
+    files = [path] if path.is_file() else _weight_files(path, parts)
+    total = hashlib.sha256()
+    for file in files:
+        name = file.name if file == path else file.relative_to(path).as_posix()
+        stat = file.stat()
+        total.update(f"{name} {_sha256(file, stat.st_size, stat.st_mtime_ns)}\n".encode())
+    return total.hexdigest()
+
+
+def _weight_files(folder: Path, parts: Iterable[str]) -> list[Path]:
+    suffixes = (".safetensors", *PICKLES)
+    return sorted(file for part in parts for file in (folder / part).glob("*") if file.suffix in suffixes)
+
+
+@lru_cache(maxsize=256)
+def _sha256(file: Path, _size: int, _modified: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, without its final full stop; its class if it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0][:300] if lines else type(error).__name__).rstrip(".")

@@ -1,0 +1,1 @@
+"""Optical flow: its arithmetic, its estimators and their cache."""

@@ -1,0 +1,1 @@
+"""Run folders: what is planned, made, kept and told on the way."""
