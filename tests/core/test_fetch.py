@@ -44,7 +44,7 @@ from videoedit.models.fetch import (
     fetch,
     fetched,
 )
-from videoedit.models.loading import conversion as weight_conversion
+from videoedit.models import conversion as weight_conversion
 
 HED_FRAME = Path(__file__).parents[3] / "shared" / "golden" / "rerender" / "frame_first.png"
 CACHE = cache_folder()  # the user's own, before the tests set another
