@@ -239,12 +239,13 @@ def _run(spec: MethodSpec, given: dict[str, Any]) -> None:
             flags += [(key, value) for key in flag.keys]
     config = _resolve(spec, given["config"], flags, given["set_"] or [])
     folder = given["out"] or default_folder(spec.name, config)
-    plan = plan_run(spec.name, config, estimate=given["dry_run"])
     if given["dry_run"]:
         from videoedit.runs.planning import describe
 
+        plan = plan_run(spec.name, config, folder, fresh=given["fresh"], estimate=True)
         typer.echo(describe(plan, folder, getattr(config, "device", None)))
         return
+    plan = plan_run(spec.name, config)
     progress = Progress()
     progress.say(f"{spec.name}: {plan.frames}, working at {plan.size[0]}x{plan.size[1]}, into {folder}")
     result = run_method(spec.name, config, folder, fresh=given["fresh"], progress=progress)

@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from videoedit.config import ClipConfig, RunConfig, deciding, dump_yaml
-from videoedit.errors import ConfigError
+from videoedit.config import ClipConfig, RunConfig, build_config, dump_yaml
+from videoedit.errors import ConfigError, InputError
+from videoedit.files import digest, file_sha256, write_text
 from videoedit.plugins import MethodSpec, get_method
-from videoedit.runs.folder import Run, digest, environment, file_sha256, open_run, refuse_foreign, write_text
-from videoedit.runs.planning import Plan
+from videoedit.runs.folder import Workspace, check_folder, open_workspace
+from videoedit.runs.machine import environment
+from videoedit.runs.planning import ModelShape, Plan, Scene, choose_frames, local_folder, working_size
 from videoedit.runs.progress import Progress
-from videoedit.types import EditResult, Models, Video
+from videoedit.runs.steps import Steps
+from videoedit.types import EditResult, Models
 
-logger = logging.getLogger(__name__)
+REPORT = "report.html"
 
 
-def plan_run(method: str, config: ClipConfig, *, estimate: bool = False) -> Plan:
-    """Check clip and config against each other and say what would be done. Writes nothing, loads no weights."""
-    from videoedit.media.video import probe
+def edit(method: str, clip: Path | str, *, out: Path | str | None = None, **settings: Any) -> EditResult:
+    """Edit a clip with a method, as ``videoedit run`` does: ``edit("tuneavideo", "clip.mp4", prompts=["..."])``.
 
-    plan: Plan = get_method(method).load("plan")(config, probe(_clip(config)), estimate=estimate)
-    return plan
+    `settings` are those of the method's config, sections as mappings (``tune={"steps": 80}``); ``prompt="..."`` does
+    for a method of several prompts too. Raises the errors of `videoedit.errors`.
+    """
+    schema = get_method(method).load("config")
+    if "prompt" in settings and "prompts" in schema.model_fields:
+        settings["prompts"] = [settings.pop("prompt")]
+    config: ClipConfig = build_config(schema, {"clip": str(clip), **settings})
+    return run_method(method, config, Path(out) if out else None)
+
+
+def plan_run(
+    method: str, config: ClipConfig, folder: Path | None = None, *, fresh: bool = False, estimate: bool = False
+) -> Plan:
+    """Say what a run would do: sizes, costs, and step by step what `folder` keeps and what would be made, and why.
+
+    Refuses what the run would refuse. Writes nothing, loads no weights.
+    """
+    spec = get_method(method)
+    scene, plan = _plan(spec, config, estimate=estimate)
+    if folder is None:
+        return plan
+    call = _Call(spec, config, scene, plan)
+    record = check_folder(folder, method=method, clip=_clip(config), sha256=call.sha256, fresh=fresh)
+    kept = record if record and not fresh else {"steps": {}, "calls": []}
+    steps = Steps(Workspace(folder, kept), dry=True)
+    call.walk(steps)
+    return Plan(**{**vars(plan), "status": steps.status})
 
 
 def default_folder(method: str, config: ClipConfig) -> Path:
-    """``outputs/CLIP-METHOD-HASH``: the same command finds its own folder again."""
-    return Path("outputs") / f"{_clip(config).stem}-{method}-{digest(deciding(config))[:8]}"
+    """``outputs/CLIP-METHOD``: the workspace of a clip and a method, whatever the settings."""
+    return Path("outputs") / f"{_clip(config).stem}-{method}"
 
 
 def run_method(
@@ -40,49 +68,145 @@ def run_method(
 ) -> EditResult:
     """Edit a clip and write videos, ``run.json`` and ``report.html`` into `folder`.
 
-    Interrupted or killed, the same call goes on where it stopped. Raises the errors of `videoedit.errors`.
+    Interrupted or killed, the same call goes on where it stopped; after a change of settings only what depends on them
+    is made again. Raises the errors of `videoedit.errors`.
     """
-    from videoedit.pages.run import write_report
-
     spec = get_method(method)
     progress = progress or Progress(quiet=True)
     folder = folder or default_folder(method, config)
-    plan_run(method, config)
-    clip = _clip(config)
-    identity = _identity(method, config, clip)
-    refuse_foreign(folder, identity, fresh=fresh)
-    video = _read(spec, config, clip)
-    models = _load(spec, config)
-    record: dict[str, Any] = {
-        "method": method,
-        "title": f"{clip.name}: {method}",
-        "config": config.model_dump(mode="json"),
-        "versions": environment(),
-        "seed": config.seed,
+    call = _Call(spec, config, *_plan(spec, config))
+    path = _clip(config)
+    with open_workspace(folder, method=method, clip=path, sha256=call.sha256, fresh=fresh) as workspace:
+        steps = Steps(workspace, progress)
+        before = _signature(workspace)
+        settings = config.model_dump(mode="json")
+        workspace.record["calls"].append({"config": settings, "versions": environment(), "steps": steps.status})
+        workspace.record["notes"] = steps.notes
+        workspace.save()
+        with steps.collect_warnings():
+            write_text(workspace.path("config.yaml"), dump_yaml(config))
+            result = call.walk(steps)
+        if file_sha256(path) != call.sha256:
+            raise InputError(f"{path} was changed while it was being edited; give the command again")
+        _finish(workspace, call, before)
+        progress.say(f"report: {workspace.path(REPORT)}")
+    return result
+
+
+class _Call:
+    """One call: what was asked, of which clip, by which models."""
+
+    def __init__(self, spec: MethodSpec, config: ClipConfig, scene: Scene, plan: Plan) -> None:
+        from videoedit.runs.clip import Clip
+
+        self.spec, self.config, self.info = spec, config, scene.info
+        self.path = _clip(config)
+        self.sha256 = file_sha256(self.path)
+        self.models = _models(spec, config)
+        size = scene.size
+        if self.models is not None and scene.folder is None:
+            size = self._size_of_loaded()
+        source = (self.info.width, self.info.height)
+        video = config.video
+        self.clip = Clip(
+            self._open,
+            self.sha256,
+            range(video.start, video.start + scene.frames * video.stride, video.stride),
+            self.info.fps / video.stride,
+            size,
+            source if video.output_size == "source" else size,
+        )
+
+    def _size_of_loaded(self) -> tuple[int, int]:
+        """The working size of a model of which only the weights tell its shape."""
+        from videoedit.runs.planning import size_for
+
+        assert self.models is not None
+        return size_for(self.models, self.info, self.config.video.size)
+
+    def _open(self) -> Any:
+        from videoedit.media.video import open_video, read_video
+
+        video = self.config.video
+        read = open_video if self.spec.streams else read_video
+        return read(self.path, start=video.start, stride=video.stride, num_frames=self.clip.num_frames)
+
+    def walk(self, steps: Steps) -> EditResult:
+        """Go through the method's steps, and deliver its edits."""
+        from videoedit.deliver import deliver
+
+        handed: Iterator[Any] = self.spec.load("edits")(self.config, self.models, self.clip, steps)
+        with contextlib.closing(cast(Any, handed)):
+            return deliver(
+                handed,
+                self.clip,
+                steps,
+                source_prompt=getattr(self.config, "source_prompt", ""),
+                with_clip=self.models is not None and self.models.name == "mini",
+            )
+
+
+def _finish(workspace: Workspace, call: _Call, before: str) -> None:
+    """Complete the record, and write the report if it would show anything new."""
+    from videoedit.pages.run import write_report
+
+    clip, models = call.clip, call.models
+    workspace.record |= {
+        "title": f"{call.path.name}: {call.spec.name}",
+        "seed": call.config.seed,
         "input": {
-            "path": str(clip),
-            "sha256": identity["input"],
-            "frames": video.num_frames,
-            "fps": str(video.fps),
-            "size": f"{video.width}x{video.height}",
-            "audio": video.has_audio,
+            "path": str(call.path),
+            "sha256": call.sha256,
+            "frames": clip.num_frames,
+            "fps": str(clip.fps),
+            "size": f"{call.info.width}x{call.info.height}",
+            "audio": call.info.has_audio,
         },
         "model": {"name": models.name, "fingerprint": models.fingerprint} if models else {},
-        "videos": [],
-        "metrics": {},
-        "plots": {},
+        "status": "finished",
     }
-    with open_run(folder, identity=identity, record=record, fresh=fresh) as run:
-        run.progress = progress
-        with run.collect_warnings():
-            write_text(run.path("config.yaml"), dump_yaml(config))
-            for note in video.notes:
-                run.note(note)
-            result: EditResult = spec.load("edit")(config, models, video, run)
-        run.finish()
-        report = write_report(folder)
-        progress.say(f"report: {report}")
-    return result
+    workspace.save()
+    if _signature(workspace) != before or not workspace.path(REPORT).is_file():
+        write_report(workspace.folder)
+
+
+def _signature(workspace: Workspace) -> str:
+    """A hash of all that the report shows, besides how the latest call came to it."""
+    shown = {name: value for name, value in workspace.record.items() if name not in ("calls", "status", "clip")}
+    configs = [call["config"] for call in workspace.record["calls"][-1:]]
+    return digest([shown, configs])
+
+
+# -- before anything is done ---------------------------------------------------------------------------
+
+
+def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tuple[Scene, Plan]:
+    """What the method's plan is made for, and the plan in its frame."""
+    from videoedit.media.video import probe
+    from videoedit.runs.planning import DEFAULT_FRAMES
+
+    info = probe(_clip(config))
+    frames = choose_frames(info.frames, config, most=None if spec.streams else DEFAULT_FRAMES)
+    source, video = (info.width, info.height), config.video
+    notes: list[str] = []
+    folder, shape, size = None, ModelShape.unknown(), video.size or source
+    if isinstance(config, RunConfig) and spec.needs_model:
+        folder = local_folder(config.model)
+        shape = ModelShape.read(folder) if folder else shape
+        size = working_size(source, video.size, factor=shape.factor, native=shape.native)
+        notes += [] if folder else ["The model is not on this disk yet: sizes are guessed, costs unknown."]
+    scene = Scene(info, frames, size, shape, folder, estimate)
+    stages, more = spec.load("plan")(config, scene)
+    rate = info.fps / video.stride
+    plan = Plan(
+        frames=f"{frames} of {info.frames} frames, {float(rate):g} fps{', with sound' if info.has_audio else ''}",
+        size=size,
+        output_size=source if video.output_size == "source" else size,
+        stages=tuple(stages),
+        weights_mb=shape.weights_mb,
+        notes=(*notes, *more),
+    )
+    return scene, plan
 
 
 def _clip(config: ClipConfig) -> Path:
@@ -91,31 +215,9 @@ def _clip(config: ClipConfig) -> Path:
     return config.clip
 
 
-def _read(spec: MethodSpec, config: ClipConfig, clip: Path) -> Video:
-    from videoedit.media.video import open_video, probe, read_video
-    from videoedit.runs.planning import choose_frames
-
-    available, start, stride = probe(clip).frames, config.video.start, config.video.stride
-    if spec.streams:
-        return open_video(clip, start=start, stride=stride, num_frames=choose_frames(available, config, most=None))
-    return read_video(clip, start=start, stride=stride, num_frames=choose_frames(available, config))
-
-
-def _load(spec: MethodSpec, config: ClipConfig) -> Models | None:
+def _models(spec: MethodSpec, config: ClipConfig) -> Models | None:
     if not isinstance(config, RunConfig) or not spec.needs_model:
         return None
-    from videoedit.models.loading import load_models
+    from videoedit.models.lazy import LazyModels
 
-    return load_models(config.model, device=config.device, dtype=config.dtype, allow_pickle=config.allow_pickle)
-
-
-def _identity(method: str, config: ClipConfig, clip: Path) -> dict[str, Any]:
-    """All that decides the results: a folder made from other values holds another run.
-
-    Settings that only add results are left out, so that a folder takes further prompts.
-    """
-    settings = {name: value for name, value in deciding(config, added=False).items() if name != "clip"}
-    return {"method": method, "config": settings, "input": file_sha256(clip)}
-
-
-__all__ = ["Run", "default_folder", "plan_run", "run_method"]
+    return cast(Models, LazyModels(config))

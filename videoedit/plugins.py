@@ -42,8 +42,8 @@ class StageSpec:
     """A part of a method that others may run too: they reach it by `get_stage`, never by importing the method.
 
     - `config`: a `videoedit.config.Section` with the part's settings;
-    - `run(config, ..., run, ...)`: does the work in stages of the `videoedit.runs.folder.Run` it is given, so that it
-      resumes; what else it takes and gives, its docstring says;
+    - `run(config, ..., steps, ...)`: does the work in the `videoedit.runs.steps.Steps` that it is given; what else it
+      takes and gives, its docstring says;
     - `plan(config, ...)`: what that will come to and cost, as `videoedit.runs.planning.StagePlan`s.
     """
 
@@ -62,10 +62,11 @@ class MethodSpec:
     """What the core knows of a method; the strings ``"module:object"`` are imported only when it runs.
 
     - `config`: a pydantic model derived from `videoedit.config.RunConfig`;
-    - `plan(config, info, estimate=False) -> videoedit.runs.planning.Plan`: stages, sizes, estimates, from a
-      `videoedit.media.video.VideoInfo`; loads no weights and writes nothing;
-    - `import_config(path) -> dict`: optional; reads a config file, the method's official format too;
-    - `edit(config, models, video, run) -> EditResult`: the method itself, on a `videoedit.types.Video`.
+    - `edits(config, models, clip, steps)`: the method itself, a generator of `videoedit.deliver.Edit`s; `clip` is a
+      `videoedit.runs.clip.Clip`, and what is made on the way is kept by `steps`;
+    - `plan(config, scene) -> (stages, notes)`: costs as `videoedit.runs.planning.StagePlan`s for a `Scene`; refuses
+      settings that do not fit, loads no weights and writes nothing;
+    - `import_config(path) -> dict`: optional; reads a config file, the method's official format too.
 
     A method that `streams` takes clips of any length: its video's frames are a `videoedit.media.video.FrameStream`.
     One that needs no model gets None for `models`, and its config derives from `videoedit.config.ClipConfig`.
@@ -75,7 +76,7 @@ class MethodSpec:
     name: str
     summary: str
     config: str
-    edit: str
+    edits: str
     plan: str
     flags: tuple[Flag, ...] = ()
     import_config: str | None = None
@@ -84,7 +85,7 @@ class MethodSpec:
     stages: Mapping[str, StageSpec] = field(default_factory=dict, hash=False)
 
     def load(self, part: str) -> Any:
-        """Import one of `config`, `edit`, `plan`; raises MethodError naming the broken plug-in."""
+        """Import one of `config`, `edits`, `plan`; raises MethodError naming the broken plug-in."""
         return _load(f"method {self.name!r}", part, getattr(self, part))
 
 

@@ -67,6 +67,11 @@ class Models:
     folder: Path | None  # where it was loaded from, None if made in memory
     fingerprint: str  # sha256 over the weight files, hex
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All of the models that decides results, as plain values."""
+        return {"weights": self.fingerprint, "dtype": str(self.dtype), "device": self.device.type}
+
 
 @dataclass(frozen=True)
 class EditResult:

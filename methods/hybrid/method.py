@@ -2,196 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hybrid.config import HybridConfig
+from videoedit.deliver import Findings, Picture, StreamedEdit
+from videoedit.files import file_stem
 from videoedit.media.images import Pictures, contact_rows, write_image
-from videoedit.media.video import iter_frames, stretch_frames, write_clip
-from videoedit.metrics.streams import TRUTH, measure_files
 from videoedit.plugins import get_stage
-from videoedit.runs.folder import Run, digest, digest_frames, file_sha256, file_stem
-from videoedit.runs.planning import size_for
-from videoedit.types import EditResult, Models, Video
+from videoedit.runs.clip import Clip
+from videoedit.runs.steps import Step, Steps
+from videoedit.types import Models
 
-SOURCE = "source.mp4"
 SHOWN = 8  # key frames in the report's picture
 
 
-def edit(config: HybridConfig, models: Models, video: Video, run: Run) -> EditResult:
-    """Tune on key frames of `video`, edit them jointly by each prompt, and carry each edit to every frame.
+def edits(config: HybridConfig, models: Models, clip: Clip, steps: Steps) -> Iterator[StreamedEdit | Findings]:
+    """Tune on key frames of the clip, edit them jointly by each prompt, and carry each edit to every frame.
 
-    Writes one video for each prompt with the frame count, rate, size and sound of `video`, whose frames are a stream,
-    and the edited key frames into ``keys/``. Each stage's files are reused when nothing they depend on changed: a
-    folder takes further prompts, which share its tuning and inversion.
+    A folder takes further prompts, which share its tuning and inversion.
     """
-    job = _Job(config, models, video, run)
-    if video.num_frames == 1:
-        run.note("The clip has one frame: it is edited as a still.")
-    job.write_source()
-    job.edit_keys()
-    for prompt in config.prompts:
-        job.propagate(prompt)
-        job.measure(prompt)
-    job.show()
-    return EditResult(
-        videos={prompt: job.edit_path(prompt) for prompt in config.prompts},
-        metrics=run.record["metrics"],
-        artefacts={"keys": run.path("keys"), "adapter": run.path("adapter.safetensors")},
+    c = config
+    chosen = get_stage("rerender", "choose_keyframes").load("run")(c.keyframes, clip, steps)
+    loss, edited = get_stage("tuneavideo", "edit_frames").load("run")(
+        c,
+        models,
+        clip.some(chosen.indices),
+        steps,
+        source_prompt=c.source_prompt,
+        prompts=c.prompts,
+        negative_prompt=c.negative_prompt,
+        seed=c.seed,
     )
-
-
-@dataclass
-class _Job:
-    """One run's inputs, and its stages in order. Every stage leaves files; the next one reads them."""
-
-    config: HybridConfig
-    models: Models
-    video: Video
-    run: Run
-
-    # -- what the stages share -------------------------------------------------------------------------
-
-    @cached_property
-    def size(self) -> tuple[int, int]:
-        """(width, height) that the model works at, and at which frames are propagated."""
-        return size_for(self.models, self.video, self.config.video.size)
-
-    @cached_property
-    def output_size(self) -> tuple[int, int]:
-        return (self.video.width, self.video.height) if self.config.video.output_size == "source" else self.size
-
-    @cached_property
-    def clip_key(self) -> str:
-        """A hash of all that decides the clip's frames and the size of what is written."""
-        return digest([self.run.record["identity"]["input"], self.config.video.model_dump(mode="json"), self.size])
-
-    @cached_property
-    def chosen(self) -> Any:
-        """`indices` of the key frames and `cuts`, the first frames of the shots after the first."""
-        choose = get_stage("rerender", "choose_keyframes").load("run")
-        return choose(self.config.keyframes, self.video, self.run, size=self.size, clip_key=self.clip_key)
-
-    @cached_property
-    def source_keys(self) -> np.ndarray:
-        """The key frames of the clip, uint8 [K, H, W, 3] at the working size."""
-        stream: Any = self.video.frames
-        return np.stack([stretch_frames(frame, self.size) for _, frame in stream.pick(self.chosen.indices)])
-
-    def edited_keys(self, prompt: str) -> Pictures:
-        """The key frames of one edit, read from disk one at a time."""
-        folder = self.run.path("keys") / file_stem(prompt)
-        return Pictures({index: folder / f"{index:06d}.png" for index in self.chosen.indices})
-
-    def edit_path(self, prompt: str) -> Path:
-        """Where the edit by `prompt` goes, whichever others there are: ``edit-a-purple-elephant.mp4``."""
-        return self.run.path(f"edit-{file_stem(prompt)}.mp4")
-
-    def truth(self, prompt: str) -> Iterator[np.ndarray] | None:
-        """What the edit by `prompt` should show, uint8 [H, W, 3] each, if it is known."""
-        path, c = self.config.truth_of(prompt), self.config.video
-        if path is None:
-            return None
-        return iter_frames(path, start=c.start, stride=c.stride, num_frames=self.video.num_frames)
-
-    # -- the stages ------------------------------------------------------------------------------------
-
-    def write_source(self) -> None:
-        """The selected frames as a video of their own, for comparing."""
-        target = self.run.path(SOURCE)
-        with self.run.stage("source", self.clip_key, [target]) as needed:
-            if needed:
-                write_clip(target, self.video.frames, self.video, self.output_size)
-
-    def edit_keys(self) -> None:
-        """Tune on the key frames and edit them jointly by each prompt, to ``keys/PROMPT/``."""
-        c, indices = self.config, self.chosen.indices
-        pace = Fraction(max(len(indices) - 1, 1), max(indices[-1] - indices[0], 1))
-        edits = get_stage("tuneavideo", "edit_frames").load("run")(
-            c,
-            self.models,
-            replace(self.video, frames=self.source_keys, fps=self.video.fps * pace),
-            self.run,
-            source_prompt=c.source_prompt,
-            prompts=c.prompts,
-            negative_prompt=c.negative_prompt,
+    written = {}
+    for prompt, (latents, decode) in edited.items():
+        written[prompt] = _write_keys(steps, chosen.indices, prompt, latents, decode)
+    yield Findings(plots={"loss": loss})
+    propagate = get_stage("rerender", "propagate").load("run")
+    for prompt, keys in written.items():
+        yield propagate(
+            c.propagate,
+            clip,
+            steps,
+            keyframes=dict(zip(chosen.indices, keys.paths.values(), strict=True)),
+            contents=dict(zip(chosen.indices, keys.contents.values(), strict=True)),
+            cuts=chosen.cuts,
             seed=c.seed,
-            size=self.size,
-        )
-        for prompt, frames in edits.items():
-            paths = self.edited_keys(prompt).paths
-            with self.run.stage(f"key frames {prompt}", digest_frames(frames), [*paths.values()]) as needed:
-                if needed:
-                    for path, frame in zip(paths.values(), frames, strict=True):
-                        write_image(path, frame)
-
-    def propagate(self, prompt: str) -> None:
-        """All frames of one edit from its key frames, to `edit_path`."""
-        keys = self.edited_keys(prompt)
-        pictures = {index: file_sha256(path) for index, path in keys.paths.items()}
-        get_stage("rerender", "propagate").load("run")(
-            self.config.propagate,
-            self.video,
-            self.run,
-            keyframes=keys,
-            cuts=self.chosen.cuts,
-            target=self.edit_path(prompt),
-            key=digest([self.clip_key, pictures]),
+            title=prompt,
+            prompt=prompt,
+            file=f"edit-{file_stem(prompt)}.mp4",
             name=f"propagate {prompt}",
-            size=self.size,
-            output_size=self.output_size,
-            seed=self.config.seed,
+            reference=c.truth_of(prompt),
         )
+    files = {"keys": "keys", "adapter": "adapter.safetensors"}
+    yield Findings(pictures=[_key_picture(c, clip, chosen.indices, written)], artefacts=files)
 
-    def measure(self, prompt: str) -> None:
-        """Figures of one edit at the working size, and of the truth if there is one."""
-        target, truth, stage = self.edit_path(prompt), self.config.truth_of(prompt), f"measure {prompt}"
-        key = digest([file_sha256(target), file_sha256(truth) if truth else None])
-        with self.run.stage(stage, key, [target]) as needed:
-            if needed:
-                figures = measure_files(
-                    self.run.path(SOURCE),
-                    target,
-                    prompt,
-                    self.truth(prompt),
-                    size=self.size,
-                    with_clip=self.models.name == "mini",
-                )
-                warp_errors = self.run.results[f"propagate {prompt}"]["warp_error"]
-                figures[prompt]["warp_error@1"] = float(np.mean(warp_errors))
-                self.run.results[stage] = figures
 
-    def show(self) -> None:
-        """Videos, figures and pictures of this call's edits, for the report."""
-        c, run = self.config, self.run
-        videos = [{"label": "source", "role": "source", "prompt": c.source_prompt, "file": SOURCE}]
-        plots = {"loss": run.record["plots"]["loss"]}
-        metrics: dict[str, dict[str, float]] = {}
-        for prompt in c.prompts:
-            videos.append({"label": prompt, "role": "edit", "prompt": prompt, "file": self.edit_path(prompt).name})
-            if truth := self.truth(prompt):
-                target = run.path(f"truth-{file_stem(prompt)}.mp4")
-                write_clip(target, truth, self.video, self.output_size)
-                videos.append({"label": TRUTH + prompt, "role": "truth", "prompt": prompt, "file": target.name})
-            metrics |= run.results[f"measure {prompt}"]
-            suffix = f", {prompt}" if len(c.prompts) > 1 else ""
-            plots |= {name + suffix: values for name, values in run.results[f"propagate {prompt}"].items()}
-        run.record |= {"videos": videos, "plots": plots, "metrics": metrics, "tuning": run.results["tune"]}
-        run.record["pictures"] = [self._key_sheet()]
+def _write_keys(
+    steps: Steps, indices: Sequence[int], prompt: str, latents: Step, decode: Callable[[], np.ndarray]
+) -> Step:
+    """The key frames of one edit, to ``keys/PROMPT/NNNNNN.png``."""
+    files = [f"keys/{file_stem(prompt)}/{index:06d}.png" for index in indices]
 
-    def _key_sheet(self) -> dict[str, str]:
-        """Some key frames of the clip, and of every edit below them."""
-        indices = self.chosen.indices
-        step = max(1, -(-len(indices) // SHOWN))
-        edits = [[self.edited_keys(prompt)[index] for index in indices[::step]] for prompt in self.config.prompts]
-        write_image(self.run.path("keys.png"), contact_rows(list(self.source_keys[::step]), *edits))
-        shown = ", ".join(map(str, indices[::step]))
-        prompts = "; ".join(self.config.prompts)
-        caption = f"Key frames {shown}: of the clip, and edited jointly: {prompts}."
-        return {"title": "Key frames", "file": "keys.png", "caption": caption}
+    def make() -> None:
+        for file, frame in zip(files, decode(), strict=True):
+            write_image(steps.path(file), frame)
+
+    return steps.keep(f"key frames {prompt}", make, needs={"edit": latents}, files=files)
+
+
+def _key_picture(config: HybridConfig, clip: Clip, indices: Sequence[int], written: dict[str, Step]) -> Picture:
+    """Some key frames of the clip, and of every edit below them."""
+    shown = indices[:: max(1, -(-len(indices) // SHOWN))]
+    prompts = "; ".join(config.prompts)
+    caption = f"Key frames {', '.join(map(str, shown))}: of the clip, and edited jointly: {prompts}."
+    files = {prompt: dict(zip(indices, keys.paths.values(), strict=True)) for prompt, keys in written.items()}
+    draw = partial(_key_sheet, clip, shown, files)
+    return Picture("Key frames", caption, "keys.png", draw, {"clip": clip, "shown": shown, "edits": written})
+
+
+def _key_sheet(clip: Clip, shown: Sequence[int], files: dict[str, dict[int, Path]]) -> np.ndarray:
+    rows = [[frame for _, frame in clip.pick(shown)]]
+    for paths in files.values():
+        pictures = Pictures(paths)
+        rows.append([pictures[index] for index in shown])
+    return contact_rows(*rows)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from videoedit.plugins import Flag, MethodSpec, StageSpec
 
 if TYPE_CHECKING:
+    from rerender.method import Rerender
     from rerender.propagation.interval import propagate
 
-__all__ = ["METHOD", "PROPAGATE", "propagate"]
+__all__ = ["METHOD", "PROPAGATE", "Rerender", "propagate"]
 
 _PROPAGATION = (
     Flag("--propagator", ("propagate.propagator",), "patchmatch or flow."),
@@ -27,7 +28,7 @@ METHOD = MethodSpec(
     name="rerender",
     summary="translate key frames by a prompt, then propagate them to every frame (SIGGRAPH Asia 2023)",
     config="rerender.config:RerenderConfig",
-    edit="rerender.method:edit",
+    edits="rerender.method:edits",
     plan="rerender.plan:plan",
     import_config="rerender.official:import_config",
     streams=True,
@@ -46,13 +47,13 @@ METHOD = MethodSpec(
         "choose_keyframes": StageSpec(
             summary="find scene cuts and choose the frames that an edit should start from",
             config="rerender.config:KeyframesConfig",
-            run="rerender.stage:choose_keyframes",
+            run="rerender.stream:choose_keyframes",
             plan="rerender.plan:plan_keyframes",
         ),
         "propagate": StageSpec(
             summary="carry edited key frames to every frame of a clip and write the video",
             config="rerender.config:PropagateConfig",
-            run="rerender.stage:propagate",
+            run="rerender.stream:propagate",
             plan="rerender.plan:propagation_stage",
         ),
     },
@@ -62,7 +63,7 @@ PROPAGATE = MethodSpec(
     name="propagate",
     summary="carry key frames edited in any program to every frame of a clip",
     config="rerender.config:PropagateRunConfig",
-    edit="rerender.command:edit",
+    edits="rerender.command:edits",
     plan="rerender.command:plan",
     streams=True,
     needs_model=False,
@@ -73,7 +74,10 @@ PROPAGATE = MethodSpec(
 )
 
 
+_WHERE = {"Rerender": "rerender.method", "propagate": "rerender.propagation.interval"}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "propagate":
-        return import_module("rerender.propagation.interval").propagate
-    raise AttributeError(f"module 'rerender' has no attribute {name!r}")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'rerender' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)

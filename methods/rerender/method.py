@@ -1,221 +1,195 @@
-"""Rerender-A-Video from a clip to an edited clip: choose key frames, translate them, propagate them, write."""
+"""Rerender-A-Video: key frames by diffusion, then every frame (Yang et al., SIGGRAPH Asia 2023)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from rerender.config import RerenderConfig
+from rerender.config import RerenderConfig, TranslateConfig
+from rerender.keyframes import uniform
 from rerender.pictures import flow_sheet
-from rerender.stage import Chosen, choose_keyframes, propagate
-from rerender.translation.conditions import Controls, ControlSpec, load_controls
+from rerender.stream import Chosen, choose_keyframes, flow_of, propagate
+from rerender.translation.conditions import Controls, ControlSpec, controls_identity, load_controls
 from rerender.translation.translate import Translator
-from videoedit.media.images import Pictures, contact_rows, write_image
-from videoedit.media.video import iter_frames, stretch_frames, write_clip
-from videoedit.metrics.streams import TRUTH, measure_files
-from videoedit.motion.cache import FlowCache
-from videoedit.motion.estimators import FlowEstimator, flow_pair, load_flow
-from videoedit.runs.folder import Run, digest, file_sha256
-from videoedit.runs.planning import size_for
-from videoedit.types import EditResult, Models, Video
+from videoedit.deliver import Findings, Picture, StreamedEdit
+from videoedit.media.images import Pictures, contact_rows, read_image, write_image
+from videoedit.motion.estimators import flow_name, load_flow
+from videoedit.runs.clip import Clip
+from videoedit.runs.steps import Step, Steps, temporary_steps
+from videoedit.types import Models
 
-EDIT, SOURCE = "edit.mp4", "source.mp4"
+EDIT = "edit.mp4"
+SHOWN = 8  # key frames in the report's picture
 
 
-def edit(config: RerenderConfig, models: Models, video: Video, run: Run) -> EditResult:
-    """Translate key frames of `video` by the prompt and carry them to every frame.
+class Rerender:
+    """Translates key frames: ``Rerender(models).keyframes(frames, "an elephant in the desert", interval=10)``.
 
-    Writes ``keys/NNNNNN.png``, and unless `until` says keyframes ``edit.mp4`` with the frame count, rate, size and
-    sound of `video`. `video.frames` is a stream. Each stage's files are reused when nothing they depend on changed.
+    `controls` are texts like those of ``--control``. What is made is kept by `steps`, without them in a temporary
+    folder until `close`, or the end of a ``with`` block.
     """
-    job = _Job(config, models, video, run)
-    if video.num_frames == 1:
-        run.note("The clip has one frame: it is translated as a still.")
-    job.write_source()
-    job.translate()
-    if config.until == "video":
-        job.propagate()
-        job.measure()
-    job.show()
-    videos = {config.prompt: run.path(EDIT)} if config.until == "video" else {}
-    return EditResult(videos=videos, metrics=run.record["metrics"], artefacts={"keys": run.path("keys")})
 
+    def __init__(
+        self,
+        models: Models,
+        controls: Sequence[str] = ("canny",),
+        config: TranslateConfig | None = None,
+        *,
+        flow: str = "auto",
+        allow_pickle: bool = False,
+        seed: int = 33,
+        steps: Steps | None = None,
+    ) -> None:
+        self.models = models
+        self.specs = [ControlSpec.parse(text) for text in controls]
+        self.config = config or TranslateConfig()
+        self.flow, self.allow_pickle, self.seed = flow, allow_pickle, seed
+        self._stack = ExitStack()
+        self.steps = steps or self._stack.enter_context(temporary_steps("rerender"))
 
-@dataclass
-class _Job:
-    """One run's inputs, and its stages in order. Every stage leaves files; the next one reads them."""
+    def close(self) -> None:
+        """Forget what was kept in a temporary folder."""
+        self._stack.close()
 
-    config: RerenderConfig
-    models: Models
-    video: Video
-    run: Run
+    def __enter__(self) -> Self:
+        return self
 
-    # -- what the stages share -------------------------------------------------------------------------
-
-    @cached_property
-    def size(self) -> tuple[int, int]:
-        """(width, height) that the model works at, and at which frames are propagated."""
-        return size_for(self.models, self.video, self.config.video.size)
-
-    @cached_property
-    def output_size(self) -> tuple[int, int]:
-        return (self.video.width, self.video.height) if self.config.video.output_size == "source" else self.size
-
-    def frames(self) -> Iterator[np.ndarray]:
-        """The source's frames at the working size, uint8 [H, W, 3] each, in order, from the first at each call."""
-        return (stretch_frames(frame, self.size) for frame in self.video.frames)
-
-    def picked(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Some of them with their numbers."""
-        stream: Any = self.video.frames
-        return ((index, stretch_frames(frame, self.size)) for index, frame in stream.pick(indices))
-
-    @cached_property
-    def estimator(self) -> FlowEstimator:
-        return load_flow(self.config.propagate.flow, self.models.device)
-
-    @cached_property
-    def motion(self) -> Any:
-        """Flow between two frames by their numbers, kept in the run's folder."""
-        return partial(flow_pair, self.estimator, cache=FlowCache(self.run.path("flow"), self.estimator.name))
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     @cached_property
     def controls(self) -> Controls:
-        specs = [ControlSpec.parse(text) for text in self.config.controls]
-        settings = self.config.translate
-        return load_controls(specs, self.models, canny=settings.canny, allow_pickle=self.config.allow_pickle)
+        """The ControlNets and their detectors, loaded."""
+        canny = self.config.canny
+        return load_controls(self.specs, self.models, canny=canny, allow_pickle=self.allow_pickle)
 
     @cached_property
-    def translator(self) -> Translator:
-        c = self.config
-        return Translator(self.models, self.controls, c.translate, self.motion,
-                          prompt=c.full_prompt, negative_prompt=c.negative_prompt, seed=c.seed)  # fmt: skip
+    def motion(self) -> Any:
+        """Flow between two frames by their numbers, kept beside the steps."""
+        return flow_of(self.steps, load_flow(self.flow, self.models.device))
 
-    @cached_property
-    def source_key(self) -> str:
-        """A hash of all that decides the clip's frames and the size of what is written."""
-        return digest([self.run.record["identity"]["input"], self.config.video.model_dump(mode="json"), self.size])
+    def keyframes(
+        self,
+        frames: np.ndarray,
+        prompt: str,
+        *,
+        negative_prompt: str = "",
+        interval: int = 10,
+        indices: Sequence[int] | None = None,
+    ) -> dict[int, np.ndarray]:
+        """Edited key frames by index, uint8 [H, W, 3], of a clip uint8 [F, H, W, 3] RGB whose sides fit the model.
 
-    @cached_property
-    def keys_key(self) -> str:
-        """A hash of all that decides the translated key frames."""
-        return digest([self.source_key, asdict(self.chosen), self.translator.identity, self.estimator.name,
-                       self.models.device.type])  # fmt: skip
+        Every `interval`-th frame and the last, or those of `indices`.
+        """
+        chosen = tuple(indices) if indices is not None else uniform(len(frames), interval)
+        step = self.translate(Clip.of(frames), Chosen(chosen, ()), prompt, negative_prompt)
+        return {index: read_image(path) for index, path in key_paths(step).items()}
 
-    @cached_property
-    def chosen(self) -> Chosen:
-        return choose_keyframes(self.config.keyframes, self.video, self.run, size=self.size, clip_key=self.source_key)
+    def translate(self, clip: Clip, chosen: Chosen, prompt: str, negative_prompt: str = "") -> Step:
+        """Translate the chosen key frames, to ``keys/NNNNNN.png``; each shot has its own anchor."""
 
-    @property
-    def edited(self) -> Pictures:
-        """The translated key frames, read from disk one at a time."""
-        return Pictures({index: self.key_path(index) for index in self.chosen.indices})
+        def make() -> None:
+            self._translate(clip, chosen, self._translator(prompt, negative_prompt))
 
-    def key_path(self, index: int) -> Path:
-        return self.run.path(f"keys/{index:06d}.png")
+        return self.steps.keep(
+            "translate",
+            make,
+            needs={"clip": clip, "keyframes": chosen, "prompt": prompt, "negative_prompt": negative_prompt,
+                   "translate": self.config, "seed": self.seed, "model": self.models, "flow": flow_name(self.flow),
+                   "controls": controls_identity(self.specs, self.models, allow_pickle=self.allow_pickle)},
+            files=[_key_file(index) for index in chosen.indices],
+        )  # fmt: skip
 
-    # -- the stages ------------------------------------------------------------------------------------
+    def _translator(self, prompt: str, negative_prompt: str) -> Translator:
+        return Translator(self.models, self.controls, self.config, self.motion,
+                          prompt=prompt, negative_prompt=negative_prompt, seed=self.seed)  # fmt: skip
 
-    def write_source(self) -> None:
-        """The selected frames as a video of their own, for comparing."""
-        target = self.run.path(SOURCE)
-        with self.run.stage("source", self.source_key, [target]) as needed:
-            if needed:
-                write_clip(target, iter(self.video.frames), self.video, self.output_size)
+    def _translate(self, clip: Clip, chosen: Chosen, translator: Translator) -> None:
+        """Go through the key frames in order; after each, what the next one depends on is saved."""
+        state = self.steps.scratch(".state.safetensors")
+        if state.is_file():
+            translator.load(state)
+        last = translator.previous.index if translator.previous else -1
+        todo = [index for index in chosen.indices if index > last]
+        with self.steps.progress.stage("key frames", len(chosen.indices), len(chosen.indices) - len(todo)) as advance:
+            for index, frame in clip.pick(todo):
+                if index in (0, *chosen.cuts):
+                    translator.start_shot()
+                write_image(self.steps.path(_key_file(index)), translator.translate(frame, index))
+                translator.save(state)
+                advance()
 
-    def translate(self) -> None:
-        """Key frames by diffusion, to ``keys/``; after each, what the next one depends on is saved."""
-        indices = self.chosen.indices
-        files = [self.key_path(index) for index in indices]
-        state = self.run.path(f"keys-{self.keys_key}.state.safetensors")
-        with self.run.stage("translate", self.keys_key, files) as needed:
-            if needed:
-                if state.is_file():
-                    self.translator.load(state)
-                last = self.translator.previous.index if self.translator.previous else -1
-                todo = [index for index in indices if index > last]
-                done = len(indices) - len(todo)
-                with self.run.progress.stage("key frames", len(indices), done) as advance:
-                    for index, frame in self.picked(todo):
-                        if index in (0, *self.chosen.cuts):
-                            self.translator.start_shot()
-                        result = self.translator.translate(frame, index)
-                        write_image(self.key_path(index), result)
-                        self.translator.save(state)
-                        advance()
-        state.unlink(missing_ok=True)
 
-    def propagate(self) -> None:
-        """All frames from the key frames, to ``edit.mp4``."""
-        self.run.record["plots"] |= propagate(
-            self.config.propagate,
-            self.video,
-            self.run,
-            keyframes=self.edited,
-            cuts=self.chosen.cuts,
-            target=self.run.path(EDIT),
-            key=self.keys_key,
-            name="propagate",
-            size=self.size,
-            output_size=self.output_size,
-            seed=self.config.seed,
+def _key_file(index: int) -> str:
+    return f"keys/{index:06d}.png"
+
+
+def key_paths(step: Step) -> dict[int, Path]:
+    """The files of translated key frames by index."""
+    return {int(path.stem): path for path in step.paths.values()}
+
+
+def key_contents(step: Step) -> Mapping[int, str]:
+    """Their hashes by index."""
+    return {int(Path(name).stem): sha256 for name, sha256 in step.contents.items()}
+
+
+def edits(config: RerenderConfig, models: Models, clip: Clip, steps: Steps) -> Iterator[StreamedEdit | Findings]:
+    """Choose key frames, translate them by the prompt, and unless `until` says keyframes carry them to every frame."""
+    c = config
+    chosen = choose_keyframes(c.keyframes, clip, steps)
+    method = Rerender(models, c.controls, c.translate, flow=c.propagate.flow, allow_pickle=c.allow_pickle,
+                      seed=c.seed, steps=steps)  # fmt: skip
+    translated = method.translate(clip, chosen, c.full_prompt, c.negative_prompt)
+    if c.until == "video":
+        yield propagate(
+            c.propagate,
+            clip,
+            steps,
+            keyframes=key_paths(translated),
+            contents=key_contents(translated),
+            cuts=chosen.cuts,
+            seed=c.seed,
+            title=c.prompt,
+            prompt=c.prompt,
+            file=EDIT,
+            reference=c.truth,
         )
+    pictures = list(_pictures(method, clip, chosen, translated))
+    yield Findings(pictures=pictures, keyframes=chosen.indices, artefacts={"keys": "keys"})
 
-    def measure(self) -> None:
-        """Figures of the edit at the working size, and of the truth if there is one."""
-        prompt, truth = self.config.prompt, self.config.truth
-        key = digest([file_sha256(self.run.path(EDIT)), file_sha256(truth) if truth else None])
-        with self.run.stage("measure", key, [self.run.path(EDIT)]) as needed:
-            if needed:
-                figures = measure_files(
-                    self.run.path(SOURCE),
-                    self.run.path(EDIT),
-                    prompt,
-                    self.truth(),
-                    size=self.size,
-                    with_clip=self.models.name == "mini",
-                )
-                figures[prompt]["warp_error@1"] = float(np.mean(self.run.record["plots"]["warp_error"]))
-                self.run.record["metrics"] = figures
 
-    def truth(self) -> Iterator[np.ndarray] | None:
-        """What the edit should show, uint8 [H, W, 3] each, if it is known."""
-        c = self.config
-        if c.truth is None:
-            return None
-        return iter_frames(c.truth, start=c.video.start, stride=c.video.stride, num_frames=self.video.num_frames)
+def _pictures(method: Rerender, clip: Clip, chosen: Chosen, translated: Step) -> Iterator[Picture]:
+    """Some key frames: of the clip, what the ControlNets follow, translated; and the motion between the first two."""
+    shown = chosen.indices[:: max(1, -(-len(chosen.indices) // SHOWN))]
+    needs = {"translate": translated, "shown": shown}
+    caption = f"Key frames {', '.join(map(str, shown))}: source, what the ControlNet follows, translated."
+    draw = partial(_key_sheet, method, clip, shown, translated)
+    yield Picture("Key frames", caption, "keys.png", draw, needs)
+    if len(chosen.indices) > 1:
+        first, second = shown[:2]
+        caption = (
+            f"From key frame {first} to {second}: the flow back to frame {first} (hue = direction, strength = "
+            f"length), where frame {first} shows nothing of it (white), the edited key frame {first} warped."
+        )
+        draw = partial(_flow_sheet, method, clip, first, second, translated)
+        yield Picture("Flow and occlusion", caption, "flow.png", draw, needs)
 
-    def show(self) -> None:
-        """Videos and pictures for the report."""
-        prompt = self.config.prompt
-        videos = [{"label": "source", "role": "source", "prompt": "", "file": SOURCE}]
-        if self.config.until == "video":
-            videos.append({"label": prompt, "role": "edit", "prompt": prompt, "file": EDIT})
-            if truth := self.truth():
-                target = self.run.path("truth.mp4")
-                write_clip(target, truth, self.video, self.output_size)
-                videos.append({"label": TRUTH + prompt, "role": "truth", "prompt": prompt, "file": target.name})
-        self.run.record["videos"] = videos
-        indices = self.chosen.indices
-        shown = indices[:: max(1, -(-len(indices) // 8))]
-        sources = [frame for _, frame in self.picked(shown)]
-        maps = [self.controls.maps(frame)[0] for frame in sources] if self.controls.controls else []
-        edited = [self.edited[index] for index in shown]
-        write_image(self.run.path("keys.png"), contact_rows(sources, maps, edited))
-        caption = f"Key frames {', '.join(map(str, shown))}: source, what the ControlNet follows, translated."
-        pictures = [{"title": "Key frames", "file": "keys.png", "caption": caption}]
-        if len(indices) > 1:
-            first, second = shown[0], shown[1]
-            pair = self.motion(sources[0], sources[1], indices=(first, second))
-            write_image(self.run.path("flow.png"), flow_sheet(sources[0], sources[1], edited[0], pair))
-            caption = (
-                f"From key frame {first} to {second}: the flow back to frame {first} (hue = direction, strength = "
-                f"length), where frame {first} shows nothing of it (white), the edited key frame {first} warped."
-            )
-            pictures.append({"title": "Flow and occlusion", "file": "flow.png", "caption": caption})
-        self.run.record["pictures"] = pictures
+
+def _key_sheet(method: Rerender, clip: Clip, shown: Sequence[int], translated: Step) -> np.ndarray:
+    sources = [frame for _, frame in clip.pick(shown)]
+    maps = [method.controls.maps(frame)[0] for frame in sources] if method.specs else []
+    edited = Pictures(key_paths(translated))
+    return contact_rows(sources, maps, [edited[index] for index in shown])
+
+
+def _flow_sheet(method: Rerender, clip: Clip, first: int, second: int, translated: Step) -> np.ndarray:
+    sources = dict(clip.pick((first, second)))
+    pair = method.motion(sources[first], sources[second], indices=(first, second))
+    edited = Pictures(key_paths(translated))
+    return flow_sheet(sources[first], sources[second], edited[first], pair)

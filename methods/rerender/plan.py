@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rerender.config import KeyframesConfig, PropagateConfig, RerenderConfig
 from rerender.keyframes import at_most, explicit, uniform
@@ -12,54 +12,34 @@ from rerender.translation.attention import stored_bytes
 from rerender.translation.conditions import ControlSpec
 from rerender.translation.schedule import timetable
 from videoedit.errors import InputError
-from videoedit.runs.planning import ModelShape, Plan, StagePlan, choose_frames, local_folder, working_size
-
-if TYPE_CHECKING:
-    from videoedit.media.video import VideoInfo
+from videoedit.runs.planning import ModelShape, Scene, StagePlan
 
 # CPU seconds a million pixels, frame and direction, from benchmarks/results/patchmatch.json
 COST = {"official": 48.0, "default": 21.0, "fast": 14.0, "preview": 6.0, "flow": 0.3}
 FLOW_COST = 3.0  # CPU seconds a million pixels and pair of frames, RAFT small; DIS takes a tenth
 
 
-def plan(config: RerenderConfig, info: VideoInfo, *, estimate: bool = False) -> Plan:
-    """Check the clip against the config and list the stages; with `estimate`, count operations and memory.
+def plan(config: RerenderConfig, scene: Scene) -> tuple[list[StagePlan], list[str]]:
+    """The steps of a run and what each costs, and notes.
 
-    Raises InputError or ConfigError for frames, sizes or controls that do not fit. Loads no weights, writes nothing.
+    Raises InputError or ConfigError for key frames or controls that do not fit. Loads no weights, writes nothing.
     """
     if not config.prompt:
         raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
     specs = [ControlSpec.parse(text) for text in config.controls]
-    frames = choose_frames(info.frames, config, most=None)
-    keys, choosing = plan_keyframes(config.keyframes, frames)
-    folder = local_folder(config.model)
-    shape = ModelShape.read(folder) if folder else ModelShape.unknown()
-    source = (info.width, info.height)
-    size = working_size(source, config.video.size, factor=shape.factor, native=shape.native)
+    keys, choosing = plan_keyframes(config.keyframes, scene.frames)
     evaluations = timetable(config.translate, config.translate.steps).evaluations
-    one = _count(config, shape, folder, specs, size) if estimate and folder else 0.0
-    notes = ["Scene cuts, if there are any, add key frames."] if config.keyframes.scene_cuts else []
-    notes += [] if folder else ["The model is not on this disk yet: sizes are guessed, costs unknown."]
-    stages = [
-        choosing,
-        StagePlan(
-            "translate",
-            f"{keys} key frames x {evaluations} network evaluations (official: {2 * config.translate.steps})",
-            flops=keys * evaluations * one,
-            memory_mb=_store_mb(config, shape, size) if folder else 0.0,
-        ),
-    ]
-    if config.until == "video":
-        stages += [propagation_stage(config.propagate, frames, keys, size)]
-    return Plan(
-        frames=f"{frames} of {info.frames} frames, {float(info.fps / config.video.stride):g} fps"
-        f"{', with sound' if info.has_audio else ''}",
-        size=size,
-        output_size=source if config.video.output_size == "source" else size,
-        stages=tuple(stages),
-        weights_mb=shape.weights_mb,
-        notes=tuple(notes),
+    one = _count(config, scene.shape, scene.folder, specs, scene.size) if scene.known_shape else 0.0
+    translate = StagePlan(
+        "translate",
+        f"{keys} key frames x {evaluations} network evaluations (official: {2 * config.translate.steps})",
+        flops=keys * evaluations * one,
+        memory_mb=_store_mb(config, scene.shape, scene.size) if scene.folder else 0.0,
     )
+    stages = [choosing, translate]
+    if config.until == "video":
+        stages += [propagation_stage(config.propagate, scene.frames, keys, scene.size)]
+    return stages, ["Scene cuts, if there are any, add key frames."] if config.keyframes.scene_cuts else []
 
 
 def key_count(config: KeyframesConfig, frames: int) -> int:

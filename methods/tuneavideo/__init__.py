@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 from videoedit.plugins import Flag, MethodSpec, StageSpec
 
 if TYPE_CHECKING:
+    from tuneavideo.method import TuneAVideo
     from tuneavideo.video_unet import VideoUNet
 
-__all__ = ["METHOD", "VideoUNet"]
+__all__ = ["METHOD", "TuneAVideo", "VideoUNet"]
 
 METHOD = MethodSpec(
     name="tuneavideo",
     summary="tune a text-to-image model on one clip, then edit the clip by prompts (ICCV 2023)",
     config="tuneavideo.config:TuneAVideoConfig",
-    edit="tuneavideo.method:edit",
+    edits="tuneavideo.method:edits",
     plan="tuneavideo.plan:plan",
     import_config="tuneavideo.official:import_config",
     flags=(
@@ -34,14 +35,17 @@ METHOD = MethodSpec(
         "edit_frames": StageSpec(
             summary="tune on some frames, invert them, and edit them jointly by each prompt",
             config="tuneavideo.config:EditFramesConfig",
-            run="tuneavideo.stage:edit_frames",
+            run="tuneavideo.method:edit_frames",
             plan="tuneavideo.plan:edit_stages",
         ),
     },
 )
 
 
+_WHERE = {"TuneAVideo": "tuneavideo.method", "VideoUNet": "tuneavideo.video_unet"}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "VideoUNet":
-        return import_module("tuneavideo.video_unet").VideoUNet
-    raise AttributeError(f"module 'tuneavideo' has no attribute {name!r}")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'tuneavideo' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)

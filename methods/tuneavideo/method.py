@@ -1,152 +1,282 @@
-"""Tune-A-Video from frames to edited videos: edit them jointly, write, measure, compare."""
+"""Tune-A-Video on one clip: learn it, then draw it by other prompts (Wu et al., ICCV 2023, figure 2)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from tuneavideo.config import TuneAVideoConfig
-from tuneavideo.stage import JointEdit
-from videoedit.media.video import read_video, stretch_frames, write_clip
-from videoedit.metrics import measure_edit, psnr
-from videoedit.metrics.streams import TRUTH
-from videoedit.runs.folder import Run, digest, file_sha256, file_stem
-from videoedit.runs.planning import size_for
-from videoedit.types import EditResult, Models, Video
+from tuneavideo.adapter import load_adapter, save_adapter
+from tuneavideo.config import EditFramesConfig, SampleConfig, TuneAVideoConfig
+from tuneavideo.official import load_inv_latents
+from tuneavideo.tuning import tune
+from tuneavideo.video_unet import VideoUNet
+from videoedit.deliver import Edit, Findings
+from videoedit.diffusion import latents as codec
+from videoedit.diffusion.guidance import guided
+from videoedit.diffusion.inversion import ddim_invert
+from videoedit.diffusion.prompts import encode_prompts
+from videoedit.diffusion.sampling import Denoiser, ddim_sample
+from videoedit.errors import ShapeError
+from videoedit.files import file_stem
+from videoedit.metrics import psnr
+from videoedit.runs.clip import Clip
+from videoedit.runs.machine import environment
+from videoedit.runs.steps import Step, Steps, temporary_steps
+from videoedit.types import Models
 
-SOURCE, RECONSTRUCTION = "source.mp4", "reconstruction.mp4"
 
+class TuneAVideo:
+    """Edits a clip's frames jointly: ``TuneAVideo(models).fit(frames, "a red car").edit("a blue car")``.
 
-def edit(config: TuneAVideoConfig, models: Models, video: Video, run: Run) -> EditResult:
-    """Tune on `video`, invert it, and write one edited video for each prompt into the run's folder.
-
-    The videos have the frame count, rate and audio of `video`, and the source's size (or the model's,
-    if `video.output_size` says so). Each stage's artefacts are reused when nothing they depend on changed: a folder
-    takes further prompts, which share its tuning and inversion.
+    The UNet of `models` is changed while this lives; `close`, or the end of a ``with`` block, gives it back. What is
+    made is kept by `steps`, without them in a temporary folder.
     """
-    job = _Job(config, models, video, run)
-    if video.num_frames == 1:
-        run.note("The clip has one frame: it is edited as a still.")
-    job.write_source()
-    job.joint.encode()
-    job.joint.tune()
-    job.joint.invert()
-    job.reconstruct()
-    for prompt in config.prompts:
-        job.joint.edit(prompt)
-        job.measure(prompt)
-    job.compare()
-    return EditResult(
-        videos={prompt: job.edit_path(prompt) for prompt in config.prompts},
-        metrics=run.record["metrics"],
-        artefacts={"adapter": run.path("adapter.safetensors"), "inverted": run.path("inverted.safetensors")},
-    )
 
+    def __init__(
+        self,
+        models: Models,
+        config: EditFramesConfig | None = None,
+        *,
+        seed: int = 33,
+        steps: Steps | None = None,
+    ) -> None:
+        self.models = models
+        self.config = config or EditFramesConfig()
+        self.seed = seed
+        self._tuned_by = ""  # the key of the tuning that the network holds
+        self._stack = ExitStack()
+        self.steps = steps or self._stack.enter_context(temporary_steps("tuneavideo"))
 
-@dataclass
-class _Job:
-    """One run's inputs, and what it does besides editing the frames."""
+    def close(self) -> None:
+        """Give the UNet back as it was, and forget what was kept in a temporary folder."""
+        self._release()
+        self._stack.close()
 
-    config: TuneAVideoConfig
-    models: Models
-    video: Video
-    run: Run
+    def _release(self) -> None:
+        if "unet" in vars(self):
+            self.unet.detach()
+            del self.unet
+        self._tuned_by = ""
 
-    @cached_property
-    def size(self) -> tuple[int, int]:
-        """(width, height) that the model works at."""
-        return size_for(self.models, self.video, self.config.video.size)
+    def __enter__(self) -> Self:
+        return self
 
-    @cached_property
-    def joint(self) -> JointEdit:
-        c = self.config
-        frames = stretch_frames(self.video.frames, self.size)
-        return JointEdit(
-            c, self.models, frames, self.video.fps, self.run, c.source_prompt, c.prompts, c.negative_prompt, c.seed
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # -- the paper -------------------------------------------------------------------------------------
+
+    def fit(self, frames: np.ndarray | Clip, source_prompt: str) -> Self:
+        """Learn a clip, uint8 [F, H, W, 3] RGB with sides that fit the model, that `source_prompt` describes."""
+        c, keep = self.config, self.steps
+        self._release()
+        self.clip = frames if isinstance(frames, Clip) else Clip.of(frames)
+        self.source_prompt = source_prompt
+        self.encoded = keep.tensors(
+            "encode", "posterior.safetensors", self._encode, needs={"clip": self.clip, "model": self.models}
         )
+        self.tuned = keep.keep(
+            "tune",
+            self._tune,
+            needs={"encode": self.encoded, "network": c.network, "tune": c.tune, "adapter": c.adapter,
+                   "source_prompt": source_prompt, "seed": self.seed},
+            files=["adapter.safetensors"],
+        )  # fmt: skip
+        self.noise = keep.tensors(
+            "invert", "inverted.safetensors", self._invert, needs={"tune": self.tuned, "invert": c.invert}
+        )
+        return self
+
+    def edit(self, prompt: str, *, negative_prompt: str = "", **sample: Any) -> np.ndarray:
+        """The clip by another prompt, uint8 [F, H, W, 3]; `sample` overrides settings (``guidance_scale=5``)."""
+        settings = self.config.sample.model_copy(update=sample)
+        return self.decoded(self.sample(prompt, negative_prompt, settings))
+
+    def sample(self, prompt: str, negative_prompt: str, settings: SampleConfig, label: str = "edit") -> Step:
+        """One edit's latents: guided DDIM sampling from the inverted noise, to ``edit-PROMPT.safetensors``."""
+
+        def make() -> dict[str, Tensor]:
+            denoise = self.denoiser(prompt, negative_prompt, settings.guidance_scale)
+            return {"latents": self._sample(label, denoise, settings.steps)}
+
+        needs = {"invert": self.noise, "sample": settings, "negative_prompt": negative_prompt, "prompt": prompt}
+        return self.steps.tensors(f"edit {prompt}", f"edit-{file_stem(prompt)}.safetensors", make, needs=needs)
+
+    def reconstruct(self) -> np.ndarray:
+        """Sample back from the noise without guidance: how much of the clip survives inversion; uint8 [F, H, W, 3]."""
+        return self.decode(self._sample("reconstruct", self.denoiser(""), self.config.sample.steps))
+
+    # -- its steps -------------------------------------------------------------------------------------
+
+    def _encode(self) -> dict[str, Tensor]:
+        pixels = codec.frames_to_pixels(self.clip.frames).to(self.models.device, self.models.dtype)
+        posterior = codec.encode_posterior(self.models.vae, pixels)
+        return {"mean": posterior.mean, "std": posterior.std}
+
+    def _tune(self) -> dict[str, Any]:
+        """One-shot tuning on the source prompt; the tuned tensors go to ``adapter.safetensors``."""
+        settings = self.config.tune.model_dump()
+        with self.steps.progress.stage("tune", settings["steps"]) as advance:
+            shown = 0
+
+            def show(step: int, loss: float) -> None:
+                nonlocal shown
+                advance(step - shown, note=f"loss {loss:.4f}")  # a resumed tuning starts further on
+                shown = step
+
+            result = tune(
+                self.unet,
+                self.posterior,
+                self._embed(self.source_prompt),
+                self.models.scheduler,
+                **settings,
+                empty_embeds=self._embed(""),
+                seed=self.seed,
+                state_path=self.steps.scratch(".state.safetensors"),
+                callback=show,
+            )
+        save_adapter(self.steps.path("adapter.safetensors"), self.unet, self._metadata())
+        timing = {"seconds": result.seconds, "overhead": result.overhead, "resumed_from": result.resumed_from}
+        return {"loss": result.losses, **timing}
+
+    def _invert(self) -> dict[str, Tensor]:
+        """DDIM inversion with the tuned network on the empty prompt (official: no guidance)."""
+        settings, mean = self.config.invert, self.posterior.mean
+        if settings.latents is not None:
+            return {"latents": _given_latents(settings.latents, mean.shape)}
+        with self.steps.progress.stage("invert", settings.steps) as advance:
+            trajectory = ddim_invert(
+                self.denoiser(""), mean, self.models.scheduler, settings.steps, callback=lambda _: advance()
+            )
+        return {"latents": trajectory[-1]}
+
+    def _sample(self, label: str, denoise: Denoiser, steps: int) -> Tensor:
+        noise = self.noise.tensors["latents"].to(self.models.device)
+        with self.steps.progress.stage(label, steps) as advance:
+            return ddim_sample(denoise, noise, self.models.scheduler, steps, callback=lambda _: advance())
+
+    # -- what they share -------------------------------------------------------------------------------
 
     @cached_property
-    def output_key(self) -> str:
-        """A hash of what every written video depends on besides its frames."""
-        return digest([self.run.record["identity"]["input"], self.config.video.model_dump(mode="json"), self.size])
+    def unet(self) -> VideoUNet:
+        """The video network as it is before the tuning."""
+        unet = VideoUNet(
+            self.models.unet,
+            **self.config.network.model_dump(),
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+        if self.config.adapter:
+            load_adapter(self.config.adapter, unet)
+        return unet
 
-    def edit_path(self, prompt: str) -> Path:
-        """Where the edit by `prompt` goes, whichever others there are: ``edit-a-purple-elephant.mp4``."""
-        return self.run.path(f"edit-{file_stem(prompt)}.mp4")
+    @property
+    def posterior(self) -> codec.Posterior:
+        """Mean and std [1, F, C, h, w] in float32, on the models' device."""
+        saved = self.encoded.tensors
+        return codec.Posterior(saved["mean"].to(self.models.device), saved["std"].to(self.models.device))
 
-    # -- the stages ------------------------------------------------------------------------------------
+    def denoiser(self, prompt: str, negative_prompt: str = "", guidance_scale: float = 1.0) -> Denoiser:
+        """The tuned network under a prompt."""
+        if self._tuned_by != self.tuned.key:
+            load_adapter(self.tuned.paths["adapter.safetensors"], self.unet)
+            self._tuned_by = self.tuned.key
+        return guided(self.unet.eval(), self._embed(prompt), self._embed(negative_prompt), guidance_scale)
 
-    def write_source(self) -> None:
-        """The selected frames as a video of their own, for comparing."""
-        target = self.run.path(SOURCE)
-        with self.run.stage("source", self.output_key, [target]) as needed:
-            if needed:
-                self.write(target, self.video.frames)
+    def _embed(self, text: str) -> Tensor:
+        """Text features [1, L, D], each text by itself: no edit depends on its company."""
+        return encode_prompts(self.models, [text])
 
-    def reconstruct(self) -> None:
-        """Sample back from the inverted latent without guidance: how much of the clip survives inversion."""
-        joint, target = self.joint, self.run.path(RECONSTRUCTION)
-        key = digest([joint.keys["invert"], self.config.sample.steps, self.output_key])
-        with self.run.stage("reconstruct", key, [target]) as needed:
-            if needed:
-                frames = joint.decode(joint.sample("reconstruct", joint.denoiser("")))
-                round_trip = joint.decode(joint.posterior.mean)
-                self.run.results["reconstruct"] = {
-                    "reconstruction_psnr@1": psnr(joint.frames, frames),
-                    "autoencoder_psnr@1": psnr(joint.frames, round_trip),
-                }
-                self.write(target, frames)
+    def decoded(self, step: Step) -> np.ndarray:
+        """The frames of a step's latents, uint8 [F, H, W, 3]."""
+        return self.decode(step.tensors["latents"])
 
-    def measure(self, prompt: str) -> None:
-        """Write one edit as a video, and take its figures and those of its truth, if there is one."""
-        joint, target, stage = self.joint, self.edit_path(prompt), f"measure {prompt}"
-        known = self.config.truth_of(prompt)
-        key = digest([joint.edit_key(prompt), self.output_key, file_sha256(known) if known else None])
-        with self.run.stage(stage, key, [target]) as needed:
-            if needed:
-                frames, truth, with_clip = joint.edited(prompt), self.truth(prompt), self.models.name == "mini"
-                figures = {prompt: measure_edit(joint.frames, frames, prompt, truth, with_clip=with_clip)}
-                if truth is not None:
-                    reference = measure_edit(joint.frames, truth, prompt, truth, with_clip=with_clip)
-                    figures[f"{TRUTH}{prompt}"] = reference
-                self.run.results[stage] = figures
-                self.write(target, frames)
+    def decode(self, latents: Tensor) -> np.ndarray:
+        """Latents [1, F, C, h, w] as frames, uint8 [F, H, W, 3]."""
+        return codec.pixels_to_frames(codec.decode(self.models.vae, latents.to(self.models.device)))
 
-    def compare(self) -> None:
-        """Tell the report which videos belong together, and the figures of this call's edits."""
-        c, run = self.config, self.run
-        videos = [_entry("source", c.source_prompt, SOURCE), _entry("reconstruction", "", RECONSTRUCTION)]
-        run.record["metrics"] = {"reconstruction": run.results["reconstruct"]}
-        for prompt in c.prompts:
-            videos.append(_entry("edit", prompt, self.edit_path(prompt).name))
-            if c.truth:
-                target = run.path(f"truth-{file_stem(prompt)}.mp4")
-                self.write(target, self.truth(prompt))
-                videos.append(_entry("truth", prompt, target.name))
-            run.record["metrics"] |= run.results[f"measure {prompt}"]
-        run.record["videos"] = videos
-        run.record["tuning"] = run.results["tune"]
+    def closeness(self, reconstruction: np.ndarray) -> dict[str, float]:
+        """PSNR (dB) of the reconstruction, and of the autoencoder alone, which bounds it."""
+        source = self.clip.frames
+        return {
+            "reconstruction_psnr@1": psnr(source, reconstruction),
+            "autoencoder_psnr@1": psnr(source, self.decode(self.posterior.mean)),
+        }
 
-    # -- small steps -----------------------------------------------------------------------------------
-
-    def truth(self, prompt: str) -> np.ndarray | None:
-        """What the edit by `prompt` should look like, uint8 [F, H, W, 3] at the working size, if known."""
-        path, c = self.config.truth_of(prompt), self.config.video
-        if path is None:
-            return None
-        video = read_video(path, start=c.start, stride=c.stride, num_frames=self.video.num_frames)
-        return stretch_frames(video.frames, self.size)
-
-    def write(self, path: Path, frames: np.ndarray | None) -> None:
-        """Write frames at the output size with the source's rate and sound."""
-        assert frames is not None
-        source = (self.video.width, self.video.height)
-        write_clip(path, frames, self.video, source if self.config.video.output_size == "source" else self.size)
+    def _metadata(self) -> dict[str, Any]:
+        """What the adapter file says about itself."""
+        return {
+            "base_model": self.models.name,
+            "base_fingerprint": self.models.fingerprint,
+            "network": self.config.network.model_dump(),
+            "tune": self.config.tune.model_dump(),
+            "source_prompt": self.source_prompt,
+            "seed": self.seed,
+            "frames": self.clip.num_frames,
+            "fps": str(self.clip.fps),
+            "size": list(self.clip.size),
+            "versions": environment(),
+        }
 
 
-def _entry(role: str, prompt: str, file: str) -> dict[str, str]:
-    label = {"edit": prompt, "truth": f"{TRUTH}{prompt}"}.get(role, role)
-    return {"label": label, "role": role, "prompt": prompt, "file": file}
+def edits(config: TuneAVideoConfig, models: Models, clip: Clip, steps: Steps) -> Iterator[Edit | Findings]:
+    """Tune on the clip, invert it, and draw it by each prompt; a folder takes further prompts, which share the tuning.
+
+    First comes a reconstruction, sampled back without guidance: what inversion loses, no edit can keep.
+    """
+    if config.invert.steps != config.sample.steps:
+        steps.note(
+            f"Inversion takes {config.invert.steps} steps but sampling {config.sample.steps}: "
+            "they end at different noise levels, so motion is kept less well."
+        )
+    with TuneAVideo(models, config, seed=config.seed, steps=steps) as tuned:
+        tuned.fit(clip, config.source_prompt)
+        needs = {"invert": tuned.noise, "steps": config.sample.steps}
+        yield Edit("", tuned.reconstruct, needs, role="reconstruction", figures=tuned.closeness)
+        for number, prompt in enumerate(config.prompts, 1):
+            latents = tuned.sample(prompt, config.negative_prompt, config.sample, f"edit {number}")
+            decode = partial(tuned.decoded, latents)
+            yield Edit(prompt, decode, {"edit": latents}, reference=config.truth_of(prompt))
+        files = {"adapter": "adapter.safetensors", "inverted": "inverted.safetensors"}
+        yield Findings(plots={"loss": tuned.tuned.value["loss"]}, artefacts=files)
+
+
+def _given_latents(path: Path, expected: torch.Size) -> Tensor:
+    """The user's own inverted latents, [1, F, C, h, w]; ShapeError if they are of another clip or size."""
+    latents = load_inv_latents(path)
+    if latents.shape != expected:
+        raise ShapeError(
+            f"{path} holds latents of shape {list(latents.shape)} (batch, frames, channels, height, width), "
+            f"this run needs {list(expected)}; set frames and size to match"
+        )
+    return latents
+
+
+def edit_frames(
+    config: EditFramesConfig,
+    models: Models,
+    clip: Clip,
+    steps: Steps,
+    *,
+    source_prompt: str,
+    prompts: Sequence[str],
+    negative_prompt: str,
+    seed: int,
+) -> tuple[list[float] | None, dict[str, tuple[Step, Callable[[], np.ndarray]]]]:
+    """Tune on the frames of `clip`, which need not follow each other at an even pace, and edit them by each prompt.
+
+    Returns the losses of the tuning, None in a dry walk that would make it, and by prompt the step of an edit's latents
+    and what decodes them: uint8 [F, H, W, 3]. One tuning and inversion serve all prompts, earlier calls' too.
+    """
+    tuned = TuneAVideo(models, config, seed=seed, steps=steps).fit(clip, source_prompt)
+    edits: dict[str, tuple[Step, Callable[[], np.ndarray]]] = {}
+    for number, prompt in enumerate(prompts, 1):
+        latents = tuned.sample(prompt, negative_prompt, config.sample, f"edit {number}")
+        edits[prompt] = latents, partial(tuned.decoded, latents)
+    return None if tuned.tuned.unmade else tuned.tuned.value["loss"], edits

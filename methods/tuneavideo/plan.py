@@ -6,44 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 from tuneavideo.config import EditFramesConfig, TuneAVideoConfig
 from videoedit.errors import InputError
-from videoedit.runs.planning import ModelShape, Plan, StagePlan, choose_frames, local_folder, working_size
+from videoedit.runs.planning import ModelShape, Scene, StagePlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from videoedit.media.video import VideoInfo
 
-
-def plan(config: TuneAVideoConfig, info: VideoInfo, *, estimate: bool = False) -> Plan:
-    """Check the clip against the config and list the stages; with `estimate`, count operations and memory.
-
-    Raises InputError or ConfigError for frames or sizes that do not fit. Loads no weights, writes nothing.
-    """
+def plan(config: TuneAVideoConfig, scene: Scene) -> tuple[list[StagePlan], list[str]]:
+    """The steps of a run and what each costs; no notes. Raises InputError if no edit is asked for."""
     if not config.prompts:
         raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
-    frames = choose_frames(info.frames, config)
-    folder = local_folder(config.model)
-    shape = ModelShape.read(folder) if folder else ModelShape.unknown()
-    source = (info.width, info.height)
-    size = working_size(source, config.video.size, factor=shape.factor, native=shape.native)
-    notes = [] if folder else ["The model is not on this disk yet: sizes are guessed, costs unknown."]
-    known = shape if estimate and folder else None
-    encode, tune, invert, *edits = edit_stages(config, frames, size, config.source_prompt, config.prompts, known)
+    known = scene.known_shape
+    source_prompt, prompts = config.source_prompt, config.prompts
+    encode, tune, invert, *edits = edit_stages(config, scene.frames, scene.size, source_prompt, prompts, known)
     reconstruct = StagePlan(
         "reconstruct",
         f"{config.sample.steps} DDIM steps",
         config.sample.steps * invert.flops / config.invert.steps,
         invert.memory_mb,
     )
-    rate = info.fps / config.video.stride
-    return Plan(
-        frames=f"{frames} of {info.frames} frames, {float(rate):g} fps{', with sound' if info.has_audio else ''}",
-        size=size,
-        output_size=source if config.video.output_size == "source" else size,
-        stages=(encode, tune, invert, reconstruct, *edits),
-        weights_mb=shape.weights_mb,
-        notes=tuple(notes),
-    )
+    return [encode, tune, invert, reconstruct, *edits], []
 
 
 def edit_stages(

@@ -35,7 +35,7 @@ def made_by(video: Path, folder: Path, frames: range, record: dict[str, Any], no
     """What the record of a run says about the video that it made."""
     stages = {
         name: StageCost(**{field: stage[field] for field in StageCost.model_fields})
-        for name, stage in record["stages"].items()
+        for name, stage in steps_of(record).items()
         if not name.startswith(NOT_COUNTED)
     }
     return Made(
@@ -45,6 +45,12 @@ def made_by(video: Path, folder: Path, frames: range, record: dict[str, Any], no
         stages=stages,
         notes=(*record.get("notes", ()), *notes),
     )
+
+
+def steps_of(record: dict[str, Any]) -> dict[str, Any]:
+    """The steps that a run's latest call went through, in their order, kept ones too."""
+    latest = record["calls"][-1]["steps"]
+    return {name: record["steps"][name] for name in latest if name in record["steps"]}
 
 
 def open_frames(unit: Unit, frames: range) -> Video:

@@ -15,10 +15,12 @@ from videoedit.evaluation.results import MethodInfo
 from videoedit.evaluation.runs import claim, made_by, open_frames, weights_of
 from videoedit.evaluation.suite import content
 from videoedit.evaluation.units import Contestant, Made, Unit, numbers_of
+from videoedit.files import digest
 from videoedit.media.video import stretch_frames, write_clip
-from videoedit.runs.folder import digest, open_run
+from videoedit.runs.folder import open_workspace
 from videoedit.runs.planning import Plan, size_for
 from videoedit.runs.progress import Progress
+from videoedit.runs.steps import Steps
 from videoedit.types import Video
 
 
@@ -95,10 +97,15 @@ def _write_sanity(
     identity = contestant.identity(unit) | {"clip": content(unit.clip.path)}
     place = claim(folder / "runs" / contestant.name / unit.clip.id, identity)
     target = place / "video.mp4"
-    with open_run(place, identity=identity, record={"method": contestant.name}, fresh=False) as run:
-        with run.stage(contestant.name, digest(identity), [target]) as needed:
-            if needed:
-                video = open_frames(unit, unit.frames)
-                write_clip(target, make(video), video, (video.width, video.height))
-        run.finish()
-        return made_by(target, folder, unit.frames, run.record)
+    with open_workspace(place, method=contestant.name, clip=unit.clip.path, sha256=digest(identity)) as workspace:
+        steps = Steps(workspace)
+        workspace.record["calls"].append({"config": identity, "steps": steps.status})
+
+        def write() -> None:
+            video = open_frames(unit, unit.frames)
+            write_clip(target, make(video), video, (video.width, video.height))
+
+        steps.keep(contestant.name, write, needs={"identity": identity}, files=[target.name])
+        workspace.record["status"] = "finished"
+        workspace.save()
+        return made_by(target, folder, unit.frames, workspace.record)

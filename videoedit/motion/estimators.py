@@ -298,30 +298,41 @@ def load_flow(name: str | Path = "auto", device: str | torch.device | None = Non
     any, DIS, with a warning. A RAFT asked for by name is downloaded by torchvision where that can be reached.
     `device` of RAFT: a GPU if there is one.
     """
+    chosen = choose_flow(name)
+    if chosen == "dis":
+        return Dis()
+    networks = _torchvision_weights()
+    if chosen in networks:
+        size, source = networks[str(chosen)]
+        return Raft(size, _raft_weights(str(chosen), source), name=str(chosen), device=device)
+    return FlowFiles(Path(chosen))
+
+
+def choose_flow(name: str | Path = "auto") -> str | Path:
+    """What `load_flow` will take: the name of an estimator, or a folder of flow files. Loads no weights."""
     networks = _torchvision_weights()
     if name == "auto":
-        return _auto(device)
-    if name == "dis":
-        return Dis()
-    if name in networks:
-        size, source = networks[str(name)]
-        return Raft(size, _raft_weights(str(name), source), name=str(name), device=device)
+        for known, (_, source) in networks.items():
+            if fetched(known) or _in_torch_hub(source).is_file():
+                return known
+        logger.warning(
+            "no RAFT weights are here, so OpenCV's DIS estimates motion: fair between neighbouring frames, poor "
+            "between key frames; `videoedit models fetch raft-sintel` gets RAFT"
+        )
+        return "dis"
+    if name == "dis" or name in networks:
+        return str(name)
     if Path(name).expanduser().is_dir():
-        return FlowFiles(Path(name).expanduser())
+        return Path(name).expanduser()
     raise ConfigError(
         f"unknown optical flow {str(name)!r}; expected auto, {', '.join(networks)}, dis, or a folder of flow files"
     )
 
 
-def _auto(device: str | torch.device | None) -> FlowEstimator:
-    for name, (_, source) in _torchvision_weights().items():
-        if fetched(name) or _in_torch_hub(source).is_file():
-            return load_flow(name, device)
-    logger.warning(
-        "no RAFT weights are here, so OpenCV's DIS estimates motion: fair between neighbouring frames, poor between "
-        "key frames; `videoedit models fetch raft-sintel` gets RAFT"
-    )
-    return Dis()
+def flow_name(name: str | Path = "auto") -> str:
+    """The name of the estimator that `load_flow` will give, of flow files with a hash of their contents."""
+    chosen = choose_flow(name)
+    return FlowFiles(chosen).name if isinstance(chosen, Path) else Dis().name if chosen == "dis" else chosen
 
 
 def _raft_weights(name: str, source: Any) -> Mapping[str, Tensor]:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from videoedit.errors import InputError
+from videoedit.files import write_text
 from videoedit.metrics import METRICS, describe
 from videoedit.pages.embed import ROLES, ShownVideo, contact_strip, group_videos, load_picture, load_videos
 from videoedit.pages.html import BETTER, duration, flatten, memory, number, render, round_ticks, svg_path
-from videoedit.runs.folder import write_text
+from videoedit.runs.steps import KEPT
 
 STYLES, SCRIPTS = ("base.css", "report.css"), ("player.js", "report.js")
 LICENCES = {  # what a run was made with -> the terms a user should know of
@@ -147,9 +148,12 @@ def _size(size: Any) -> str:
 
 
 def _stages(record: Mapping[str, Any]) -> dict[str, Any]:
-    given = record.get("stages") or []
-    if isinstance(given, Mapping):
-        given = [{"name": name, **values} for name, values in given.items()]
+    calls, known = record.get("calls") or [], record.get("steps") or {}
+    given = [
+        {"name": name, "reused": status == KEPT, **known[name]}
+        for name, status in (calls[-1].get("steps") or {} if calls else {}).items()
+        if name in known
+    ]
     rows = [
         {
             "name": str(stage.get("name", "")),
@@ -171,9 +175,9 @@ def _stages(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tables(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Settings, input, versions and licences, as titles and rows of text."""
-    config = flatten(record.get("config") or {})
+    config = flatten((record.get("calls") or [{}])[-1].get("config") or {})
     given = {**flatten(record.get("input") or {}), **flatten({"model": record.get("model") or {}})}
-    versions = flatten(record.get("versions") or {})
+    versions = flatten((record.get("calls") or [{}])[-1].get("versions") or {})
     tables = [
         ("Settings", config),
         ("Input and model", given),

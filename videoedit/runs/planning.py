@@ -13,6 +13,9 @@ from videoedit.config import ClipConfig
 from videoedit.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from videoedit.media.video import VideoInfo
     from videoedit.types import Models, Video
 
 DEFAULT_FRAMES = 24  # the paper's and the official code's clip length
@@ -43,11 +46,29 @@ class Plan:
     stages: tuple[StagePlan, ...]
     weights_mb: float
     notes: tuple[str, ...] = field(default_factory=tuple)
+    status: Mapping[str, str] = field(default_factory=dict)  # by step: "kept", or "made: why"
 
     @property
     def memory_mb(self) -> float:
         """Peak of the whole run, with about 700 MB of libraries."""
         return 700 + self.weights_mb + max((s.memory_mb for s in self.stages), default=0)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a method's plan is made for: so many frames of a size, and the model's shape if it is known."""
+
+    info: VideoInfo  # of the clip's file
+    frames: int  # of them edited
+    size: tuple[int, int]  # (width, height) to work at
+    shape: ModelShape
+    folder: Path | None  # of the model, if it is on this disk
+    estimate: bool  # count operations and memory
+
+    @property
+    def known_shape(self) -> ModelShape | None:
+        """The shape, if operations are to be counted on it."""
+        return self.shape if self.estimate and self.folder else None
 
 
 def choose_frames(available: int, config: ClipConfig, *, most: int | None = DEFAULT_FRAMES) -> int:
@@ -93,7 +114,7 @@ def working_size(
     return width, height
 
 
-def size_for(models: Models, video: Video, asked: tuple[int, int] | None) -> tuple[int, int]:
+def size_for(models: Models, video: Video | VideoInfo, asked: tuple[int, int] | None) -> tuple[int, int]:
     """(width, height) at which these models see this clip; see `working_size`."""
     from videoedit.diffusion.latents import spatial_factor
 
@@ -164,20 +185,20 @@ def measure_throughput(device: str | None = None) -> float:
 def describe(plan: Plan, folder: Path, device: str | None) -> str:
     """The plan as text for a person; measures this machine for about 0.3 s to estimate the time."""
     speed = EFFICIENCY * measure_throughput(device)
-    rows = [
-        f"  {s.name:<12} {s.what:<64} {s.flops / speed + s.seconds:7.0f} s {s.memory_mb + plan.weights_mb:7.0f} MB"
-        for s in plan.stages
-    ]
+    rows = []
+    for stage in plan.stages:
+        seconds, memory = stage.flops / speed + stage.seconds, stage.memory_mb + plan.weights_mb
+        rows.append(f"  {stage.name:<12} {stage.what:<64} {seconds:7.0f} s {memory:7.0f} MB")
     total = sum(stage.flops / speed + stage.seconds for stage in plan.stages)
-    return "\n".join(
-        [
-            f"frames   {plan.frames}",
-            "size     {}x{} in the model, {}x{} written".format(*plan.size, *plan.output_size),
-            f"folder   {folder} (nothing is written by --dry-run)",
-            "stages",
-            *rows,
-            f"in all   about {total:.0f} s and {plan.memory_mb:.0f} MB, estimated from operation counts "
-            f"at {speed / 1e9:.0f} GFLOP/s",
-            *(f"note     {note}" for note in plan.notes),
-        ]
-    )
+    lines = [
+        f"frames   {plan.frames}",
+        "size     {}x{} in the model, {}x{} written".format(*plan.size, *plan.output_size),
+        f"folder   {folder} (nothing is written by --dry-run)",
+        "stages",
+        *rows,
+        f"in all   about {total:.0f} s and {plan.memory_mb:.0f} MB, estimated from operation counts "
+        f"at {speed / 1e9:.0f} GFLOP/s, if nothing is kept",
+    ]
+    if plan.status:
+        lines += ["steps", *(f"  {name:<28} {status}" for name, status in plan.status.items())]
+    return "\n".join([*lines, *(f"note     {note}" for note in plan.notes)])

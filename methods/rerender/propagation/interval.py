@@ -277,11 +277,11 @@ def propagate(
         raise ConfigError(f"unknown propagator {propagator!r}; expected one of {', '.join(get_args(Propagator))}")
     named(preset)
     settings = Settings(propagator=propagator, preset=preset)
-    parts = intervals(len(frames), keyframes)
     estimator = load_flow(flow or "auto") if flow is None or isinstance(flow, str | Path) else flow
     with tempfile.TemporaryDirectory(prefix="videoedit-") as folder:
-        make_frames(frames, keyframes, parts, settings, estimator, Path(folder), workers=workers)
-        return np.stack(list(stitch(len(frames), keyframes, parts, Path(folder))))
+        targets = {part: Path(folder, f"{part.start}.zip") for part in intervals(len(frames), keyframes)}
+        make_frames(frames, keyframes, targets, settings, estimator, Path(folder, "work"), workers=workers)
+        return np.stack(list(stitch(len(frames), keyframes, targets)))
 
 
 def check_frames(frames: np.ndarray, keyframes: Mapping[int, np.ndarray]) -> None:

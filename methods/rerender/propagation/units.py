@@ -1,7 +1,8 @@
 """Propagation as units of work, (interval, direction), that can be killed at any moment and taken up again.
 
-In the work folder an interval is a few `FrameArchive`s: its source frames, what was made of them in each direction,
-and the finished frames; once these are there the others are removed. A file appears whole, the same whoever made it.
+In the work folder an interval is a few `FrameArchive`s: its source frames, and what was made of them in each direction.
+Once its finished frames are in an archive of their own, these are removed. A file appears whole, the same whoever made
+it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,78 +38,74 @@ FIGURES = "figures.json"
 def make_frames(
     frames: Iterable[np.ndarray],  # uint8 [H, W, 3] each, all of the clip in order, once through
     keyframes: Mapping[int, np.ndarray],
-    intervals: Sequence[Interval],
+    targets: Mapping[Interval, Path],
     settings: Settings,
     estimator: FlowEstimator,
-    folder: Path,
+    work: Path,
     *,
     flow_folder: Path | None = None,
     workers: int | None = None,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> None:
-    """Make the frames of all intervals, into `folder`; what an earlier call finished there is kept.
+    """Make the frames of intervals, each into its archive; those that are there already are kept.
 
     `workers` processes share the units: by default one for each core, never more than there are units. `frames` is read
-    just ahead of them, so that neither a long clip nor its key frames are ever in memory as a whole. Flow is kept in
-    `flow_folder`, by default inside `folder`. `advance` is told of steps done, of `count_steps` in all.
+    just ahead of them, so that neither a long clip nor its key frames are ever in memory as a whole. What is unfinished
+    lies in the folder `work`, and flow is kept in `flow_folder`, by default there too. `advance` is told of steps done,
+    of `count_steps` in all.
 
     Raises the first error of a unit, and ToolError if two workers die over the same one.
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"{workers} workers were asked for; expected at least 1")
-    folder.mkdir(parents=True, exist_ok=True)
-    for part in folder.glob(".*.part*"):  # left by a killed worker
-        part.unlink()
-    todo = [interval for interval in intervals if not finished(folder, interval).is_file()]
+    todo = {interval: path for interval, path in targets.items() if not path.is_file()}
     if not todo:
         return
-    context = Context(folder, flow_folder or folder / "flow", settings, estimator)
+    work.mkdir(parents=True, exist_ok=True)
+    for part in work.glob(".*.part*"):  # left by a killed worker
+        part.unlink()
+    context = Context(work, flow_folder or work / "flow", settings, estimator)
     units = sum(len(interval.directions) for interval in todo)
     run_jobs(
-        _jobs(frames, keyframes, todo, folder),
+        _jobs(frames, keyframes, todo, work),
         context,
         workers=min(workers or len(os.sched_getaffinity(0)), units),
-        follow=lambda job: job.follow(folder),
+        follow=lambda job: job.follow(work),
         advance=advance,
     )
 
 
-def count_steps(intervals: Sequence[Interval], folder: Path | None = None) -> int:
-    """Steps of `make_frames`: one for each frame and direction, and one for its blend; only those done, in `folder`."""
+def count_steps(targets: Mapping[Interval, Path], work: Path | None = None) -> int:
+    """Steps of `make_frames`: one for each frame and direction, and one for its blend; only those done, with `work`."""
     total = 0
-    for interval in intervals:
-        whole = folder is None or finished(folder, interval).is_file()
-        made = len(interval.directions) + 1 if whole else len(_made(folder, interval)) if folder else 0
+    for interval, path in targets.items():
+        whole = work is None or path.is_file()
+        made = len(interval.directions) + 1 if whole else len(_made(work, interval)) if work else 0
         total += made * len(interval.frames)
     return total
 
 
 def stitch(
-    num_frames: int, keyframes: Mapping[int, np.ndarray], intervals: Sequence[Interval], folder: Path
+    num_frames: int, keyframes: Mapping[int, np.ndarray], archives: Mapping[Interval, Path]
 ) -> Iterator[np.ndarray]:
-    """All frames of the clip in order, uint8 [H, W, 3]: key frames as they are, the others from the work folder."""
+    """All frames of the clip in order, uint8 [H, W, 3]: key frames as they are, the others from their archives."""
     after = 0
-    for interval in intervals:
+    for interval, path in archives.items():
         yield from (keyframes[key] for key in range(after, interval.start))
-        with FrameArchive(finished(folder, interval)) as archive:
+        with FrameArchive(path) as archive:
             yield from map(archive.image, interval.frames)
         after = interval.stop
     yield from (keyframes[key] for key in range(after, num_frames))
 
 
-def read_figures(num_frames: int, intervals: Sequence[Interval], folder: Path) -> dict[str, list[float]]:
+def read_figures(num_frames: int, archives: Mapping[Interval, Path]) -> dict[str, list[float]]:
     """Patch error, backward share and seams (see `Blended`) of every frame; 0 at the key frames."""
     figures: dict[str, list[float]] = {}
-    for interval in intervals:
-        with FrameArchive(finished(folder, interval)) as archive:
+    for interval, path in archives.items():
+        with FrameArchive(path) as archive:
             for name, values in json.loads(archive.text(FIGURES)).items():
                 figures.setdefault(name, [0.0] * num_frames)[interval.start : interval.stop] = values
     return figures
-
-
-def finished(folder: Path, interval: Interval) -> Path:
-    """Where the finished frames of an interval are, or will be."""
-    return _path(folder, interval, "frames")
 
 
 def _path(folder: Path, interval: Interval, what: str) -> Path:
@@ -162,6 +159,7 @@ class Unit:
     interval: Interval
     direction: Direction
     style: np.ndarray  # uint8 [H, W, 3], that key frame, edited
+    target: Path  # of the finished interval
 
     @property
     def name(self) -> str:
@@ -187,7 +185,7 @@ class Unit:
     def follow(self, folder: Path) -> list[Job]:
         """The blend, once all directions are there."""
         done = _made(folder, self.interval)
-        return [Blend(self.interval)] if len(done) == len(self.interval.directions) else []
+        return [Blend(self.interval, self.target)] if len(done) == len(self.interval.directions) else []
 
 
 @dataclass(frozen=True)
@@ -195,13 +193,14 @@ class Blend:
     """The finished frames of one interval, out of those of its units, which are then removed."""
 
     interval: Interval
+    target: Path
 
     @property
     def name(self) -> str:
         return f"{self.interval}, blend"
 
     def run(self, context: Context, step: Callable[[], None]) -> None:
-        if not finished(context.folder, self.interval).is_file():  # else a worker died while tidying up
+        if not self.target.is_file():  # else a worker died while tidying up
             self._blend(context, step)
         for what in ("source", *self.interval.directions):
             _path(context.folder, self.interval, what).unlink(missing_ok=True)
@@ -216,7 +215,7 @@ class Blend:
                 )
                 for way in self.interval.directions
             }
-            result = stack.enter_context(new_archive(finished(context.folder, self.interval)))
+            result = stack.enter_context(new_archive(self.target))
             blended = blend(self.interval, made, motion, context.settings)
             for frame, one in zip(self.interval.frames, blended, strict=True):
                 result.put(frame, one.image)
@@ -234,20 +233,20 @@ def _read_made(archive: FrameArchive, frame: int) -> Made:
 
 
 def _jobs(
-    frames: Iterable[np.ndarray], keyframes: Mapping[int, np.ndarray], intervals: Sequence[Interval], folder: Path
+    frames: Iterable[np.ndarray], keyframes: Mapping[int, np.ndarray], targets: Mapping[Interval, Path], folder: Path
 ) -> Iterator[Job]:
     """Units in the order of the clip. The source frames of an interval are put on disk just before its first unit."""
     reader = _Reader(frames)
-    for interval in intervals:
+    for interval, target in targets.items():
         with new_archive(_path(folder, interval, "source")) as archive:
             for index, frame in reader.read(interval.span):
                 archive.put(index, frame)
         made = _made(folder, interval)
         for direction in interval.directions:
             if direction not in made:
-                yield Unit(interval, direction, keyframes[interval.key(direction)])
+                yield Unit(interval, direction, keyframes[interval.key(direction)], target)
         if len(made) == len(interval.directions):
-            yield Blend(interval)
+            yield Blend(interval, target)
 
 
 class _Reader:

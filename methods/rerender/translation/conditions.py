@@ -144,6 +144,11 @@ def load_controls(
     return Controls(controls, digest([fingerprint(folder, (".",)) for folder in folders]))
 
 
+def controls_identity(specs: Sequence[ControlSpec], models: Models, *, allow_pickle: bool = False) -> dict[str, str]:
+    """What decides the controls' maps and residuals: each spec with the fingerprint of its weights. Loads none."""
+    return {str(spec): fingerprint(_locate(spec, models, allow_pickle), (".",)) for spec in specs}
+
+
 def _locate(spec: ControlSpec, models: Models, allow_pickle: bool) -> Path:
     """The folder that holds the ControlNet."""
     beside = models.folder / f"controlnet-{spec.kind}" if models.folder and spec.source is None else None

@@ -1,0 +1,212 @@
+"""The parts of a run that choose its key frames, and that carry them to every frame of its clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rerender import keyframes as choosing
+from rerender.config import KeyframesConfig, PropagateConfig
+from rerender.propagation.interval import Interval, Settings, intervals
+from rerender.propagation.units import count_steps, make_frames, read_figures, stitch
+from videoedit.deliver import StreamedEdit
+from videoedit.media.images import Pictures
+from videoedit.metrics.streams import FrameMeasures
+from videoedit.motion.cache import FlowCache
+from videoedit.motion.estimators import FlowEstimator, flow_name, flow_pair, load_flow
+from videoedit.runs.clip import Clip
+from videoedit.runs.steps import Step, Steps
+
+FRAMES = "frames"  # the folder of finished frames
+FLOW = "flow"  # the folder of the flow that was estimated
+
+# -------------------------------------------------------------------------------------------------- choosing
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which frames of a clip are key frames."""
+
+    indices: tuple[int, ...]
+    cuts: tuple[int, ...]  # first frames of the shots after the first
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"indices": self.indices, "cuts": self.cuts}
+
+
+def choose_keyframes(config: KeyframesConfig, clip: Clip, steps: Steps) -> Chosen:
+    """Find scene cuts and choose key frames of a streamed clip, whose frames are compared at its working size."""
+
+    def make() -> dict[str, Any]:
+        chosen = _choose(config, clip.num_frames, clip.stream)
+        return {"indices": chosen.indices, "cuts": chosen.cuts}
+
+    found = steps.keep("key frames", make, needs={"clip": clip, "keyframes": config}).value
+    chosen = Chosen(tuple(found["indices"]), tuple(found["cuts"]))
+    if chosen.cuts:
+        steps.note(f"Scene cuts before frames {list(chosen.cuts)}: nothing is carried over them.")
+    if config.interval is None and len(chosen.indices) > config.most:
+        steps.note(
+            f"There are {len(chosen.indices)} key frames, more than keyframes.most = {config.most}: "
+            f"the first and the last frame of each of {len(chosen.cuts) + 1} shots."
+        )
+    return chosen
+
+
+def _choose(config: KeyframesConfig, count: int, frames: Callable[[], Iterator[np.ndarray]]) -> Chosen:
+    cuts = choosing.scene_cuts(frames()) if config.scene_cuts else ()
+    if config.indices is not None:
+        return Chosen(choosing.explicit(count, config.indices, cuts), cuts)
+    if config.adaptive:
+        changes = choosing.changes(frames())
+
+    def rule(interval: int) -> tuple[int, ...]:
+        if config.adaptive:
+            return choosing.adaptive(changes, (interval + 1) // 2, interval, cuts)
+        return choosing.uniform(count, interval, cuts)
+
+    if config.interval is None:
+        return Chosen(choosing.at_most(config.most, count, rule), cuts)
+    return Chosen(rule(config.interval), cuts)
+
+
+# ----------------------------------------------------------------------------------------------- propagating
+
+
+def flow_of(steps: Steps, estimator: FlowEstimator) -> Any:
+    """Flow between two frames by their numbers, kept in the run's folder; see `flow_pair`."""
+    return partial(flow_pair, estimator, cache=FlowCache(steps.path(FLOW), estimator.name))
+
+
+@dataclass
+class Propagation:
+    """A clip and its edited key frames, on the way to all its frames.
+
+    `keyframes` are the files of the edited key frames at the working size, by index, and `contents` their hashes.
+    """
+
+    config: PropagateConfig
+    clip: Clip
+    steps: Steps
+    keyframes: Mapping[int, Path]
+    contents: Mapping[int, str]
+    cuts: Sequence[int]
+    seed: int
+    name: str = "propagate"  # of the step
+
+    @cached_property
+    def intervals(self) -> tuple[Interval, ...]:
+        return intervals(self.clip.num_frames, self.keyframes, self.cuts)
+
+    @cached_property
+    def estimator(self) -> FlowEstimator:
+        return load_flow(self.config.flow)
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The edited key frames, read from disk one at a time."""
+        return Pictures(self.keyframes)
+
+    @cached_property
+    def _flow_name(self) -> str:
+        return flow_name(self.config.flow)
+
+    def needs(self, interval: Interval) -> dict[str, Any]:
+        """All that the frames of an interval follow from; frames count by their numbers in the file."""
+        numbers = self.clip.numbers
+        settings = {name: value for name, value in self.config.model_dump().items() if name not in ("workers", "flow")}
+        return {
+            "clip": self.clip.sha256,
+            "size": "{}x{}".format(*self.clip.size),
+            "frames": [numbers[index] for index in (interval.start, interval.stop - 1)] + [numbers.step],
+            "left": None if interval.left is None else self.contents[interval.left],
+            "right": None if interval.right is None else self.contents[interval.right],
+            "flow": self._flow_name,
+            "flow_from": interval.start if self._flow_name.startswith("files-") else None,  # files go by indices
+            "seed": self.seed,
+            **settings,
+        }
+
+    def make(self) -> Step:
+        """Make the frames of every interval that is not kept; each lies in an archive of its own."""
+        self._part = {_name(interval): interval for interval in self.intervals}
+        needs = {name: self.needs(interval) for name, interval in self._part.items()}
+        return self.steps.parts(self.name, f"{FRAMES}/{{}}.zip", needs, self._make)
+
+    def _make(self, missing: Mapping[str, Path]) -> None:
+        targets = {self._part[name]: path for name, path in missing.items()}
+        self.make_archives(targets, self.steps.scratch(".work"))
+
+    def make_archives(self, targets: Mapping[Interval, Path], work: Path) -> None:
+        """Make the frames of intervals, each into its archive; what is unfinished lies in the folder `work`."""
+        c, steps = self.config, self.steps
+        settings = Settings(c.propagator, c.preset, c.blend, c.poisson, self.seed)
+        with steps.progress.stage(self.name, count_steps(targets), count_steps(targets, work)) as advance:
+            make_frames(self.clip.stream(), self.pictures, targets, settings, self.estimator, work,
+                        flow_folder=steps.path(FLOW), workers=c.workers, advance=advance)  # fmt: skip
+
+    def archives(self, step: Step) -> dict[Interval, Path]:
+        """Where the finished frames of each interval are."""
+        return dict(zip(self.intervals, step.paths.values(), strict=True))
+
+    def frames(self, step: Step) -> Iterator[np.ndarray]:
+        """All frames of the clip in order, uint8 [H, W, 3]."""
+        return stitch(self.clip.num_frames, self.pictures, self.archives(step))
+
+    def measures(self) -> FrameMeasures:
+        """Figures of one version of the clip, on the flow that the run has kept."""
+        return FrameMeasures(flow_of(self.steps, self.estimator), self.clip.stream(), self.cuts)
+
+    def figures(self, step: Step) -> dict[str, list[float]]:
+        """Patch error, share of the later key frame, and seams, of every frame."""
+        return read_figures(self.clip.num_frames, self.archives(step))
+
+
+def _name(interval: Interval) -> str:
+    return f"{interval.start:06d}-{interval.stop - 1:06d}"
+
+
+def propagate(
+    config: PropagateConfig,
+    clip: Clip,
+    steps: Steps,
+    *,
+    keyframes: Mapping[int, Path],
+    contents: Mapping[int, str],
+    cuts: Sequence[int],
+    seed: int,
+    title: str,
+    file: str,
+    name: str = "propagate",
+    prompt: str = "",
+    reference: Path | None = None,
+) -> StreamedEdit:
+    """Carry edited key frames to every frame of a streamed clip, as an edit to deliver; `name` is that of the step.
+
+    `keyframes` are files of frames at the clip's working size, by index, `contents` their hashes. The edit's series are
+    warp error, color drift, sharpness, patch error, share taken from the later key frame, and seams, of every frame.
+    """
+    made = Propagation(config, clip, steps, keyframes, contents, cuts, seed, name)
+    step = made.make()
+    return StreamedEdit(
+        title,
+        partial(made.frames, step),
+        {"frames": step, "keyframes": dict(contents), "cuts": list(cuts)},
+        file,
+        tuple(keyframes),
+        lambda: [made.measures()],
+        partial(made.figures, step),
+        _mean_warp_error,
+        prompt,
+        reference,
+    )
+
+
+def _mean_warp_error(series: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {"warp_error@1": float(np.mean(series["warp_error"]))}

@@ -1,0 +1,100 @@
+"""Files and hashes: writing whole or not at all, telling why a write failed, recognizing contents."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videoedit.errors import OutputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success flush it to disk and rename it, on error remove it.
+
+    Raises OutputError when the disk is full or the folder cannot be written to.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    except Exception as error:
+        if code := re.search(r"\(os error (\d+)\)", str(error)):  # safetensors' own kind of OSError
+            raise explain_os_error(OSError(int(code[1]), os.strerror(int(code[1]))), path) from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):  # the folder may not even be one
+            temporary.unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def explain_os_error(error: OSError, path: Path) -> OutputError:
+    """A failed write as one line that says what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(existing_parent(path)).free / 2**20
+            return OutputError(f"no space left to write {path} ({free:.0f} MiB free); free some space or use -o")
+        return OutputError(f"no space left to write {path}; free some space or choose another folder with -o")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return OutputError(f"no permission to write {path}; choose another folder with -o")
+    return OutputError(f"cannot write {path}: {error.strerror or error}")
+
+
+def existing_parent(path: Path) -> Path:
+    """The nearest folder above `path` that exists."""
+    return next(p for p in [path, *path.absolute().parents] if p.is_dir())
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's contents, hex."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def digest_frames(frames: np.ndarray) -> str:
+    """A hash of what frames, an array of any shape, show."""
+    return digest([frames.shape, hashlib.sha256(frames.tobytes()).hexdigest()])
+
+
+def file_stem(text: str) -> str:
+    """A file name for a text such as a prompt: ``A red car!`` -> ``a-red-car-5d41c2``; other texts, other names.
+
+    Lower-case words that stand in the name as they are need no hash: ``a red car`` -> ``a-red-car``.
+    """
+    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:48].strip("-")
+    if words and words.replace("-", " ") == text:
+        return words
+    return "-".join([*filter(None, [words]), hashlib.sha256(text.encode()).hexdigest()[:6]])
+
+
+def digest(value: Any) -> str:
+    """A short stable hash of plain values (dicts, lists, strings, numbers)."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,0 +1,119 @@
+"""The clip of a run: which frames of it are edited, at which size, decoded only when somebody asks for them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from videoedit.files import digest_frames
+from videoedit.media.video import FrameStream, iter_frames, stretch_frames, write_clip
+from videoedit.types import Video
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames to edit: selected ones of a file, or an array.
+
+    `open` gives the video, at its own size, when frames are first asked for. `numbers` are those of the frames in the
+    file. Sizes are (width, height).
+    """
+
+    open: Callable[[], Video] = field(repr=False)
+    sha256: str  # of the file's contents, or of the array
+    numbers: range
+    fps: Fraction  # of the selected frames
+    size: tuple[int, int]  # to work at
+    output_size: tuple[int, int]  # to write
+
+    @staticmethod
+    def of(frames: np.ndarray, fps: Fraction | int = 8, size: tuple[int, int] | None = None) -> Clip:
+        """A clip out of an array, uint8 [F, H, W, 3] RGB; `size` (width, height) to work at: its own by default."""
+        video = Video(frames=frames, fps=Fraction(fps))
+        own = (video.width, video.height)
+        return Clip(lambda: video, digest_frames(frames), range(len(frames)), video.fps, size or own, own)
+
+    @cached_property
+    def video(self) -> Video:
+        """The selected frames at the clip's own size: an array, or a stream for methods that stream."""
+        return self.open()
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides the frames at the working size, as plain values."""
+        return {"contents": self.sha256, "frames": _text(self.numbers), "size": "{}x{}".format(*self.size)}
+
+    @cached_property
+    def frames(self) -> np.ndarray:
+        """All frames at the working size, uint8 [F, H, W, 3]."""
+        frames = self.video.frames
+        return stretch_frames(np.stack(list(frames)) if isinstance(frames, FrameStream) else frames, self.size)
+
+    def stream(self) -> Iterator[np.ndarray]:
+        """The frames at the working size, uint8 [H, W, 3] each, in order, from the first at each call."""
+        return (stretch_frames(frame, self.size) for frame in self.video.frames)
+
+    def pick(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Some of them with their numbers, in order."""
+        frames: Any = self.video.frames
+        if isinstance(frames, FrameStream):
+            picked = frames.pick(indices)
+        else:
+            picked = ((index, frames[index]) for index in sorted(set(indices)))
+        return ((index, stretch_frames(frame, self.size)) for index, frame in picked)
+
+    def some(self, indices: tuple[int, ...]) -> Clip:
+        """The clip of just these frames, whose rate is their mean one."""
+        pace = Fraction(max(len(indices) - 1, 1), max(indices[-1] - indices[0], 1))
+        fps = self.fps * pace
+
+        def open_some() -> Video:
+            stream: Any = self.video.frames
+            frames = np.stack([frame for _, frame in stream.pick(indices)])
+            return replace(self.video, frames=frames, fps=fps)
+
+        return _Part(open_some, self.sha256, range(len(indices)), fps, self.size, self.output_size, self, indices)
+
+    def write(self, path: Path, frames: Iterable[np.ndarray]) -> None:
+        """Write a version of the clip, uint8 [H, W, 3] each, at the output size with the clip's rate and sound."""
+        write_clip(path, frames, self.video, self.output_size)
+
+    def same_frames(self, path: Path) -> Iterator[np.ndarray]:
+        """The frames of another file that stand where the clip's do, uint8 [H, W, 3] each at that file's own size."""
+        numbers = self.numbers
+        return iter_frames(path, start=numbers.start, stride=numbers.step, num_frames=len(numbers))
+
+
+@dataclass(frozen=True)
+class _Part(Clip):
+    """Some frames of a clip."""
+
+    whole: Clip
+    indices: tuple[int, ...]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        picked = [self.whole.numbers[index] for index in self.indices]
+        return self.whole.identity | {"frames": ", ".join(map(str, picked))}
+
+
+def _text(numbers: range) -> str:
+    every = f", every {numbers.step}th" if numbers.step > 1 else ""
+    return f"{numbers[0]}-{numbers[-1]}{every}"
+
+
+def first_frames(frames: Iterable[np.ndarray], most: int) -> np.ndarray:
+    """At most so many frames as one array."""
+    return np.stack(list(itertools.islice(frames, most)))
