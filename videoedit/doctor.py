@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from videoedit.models.assets import MINI
+
 SUPPORTED = {  # package -> (first version, first version that is too new or None)
     "torch": ((2, 6), None),
     "torchvision": ((0, 21), None),
@@ -25,7 +27,6 @@ SUPPORTED = {  # package -> (first version, first version that is too new or Non
     "numpy": ((1, 26), None),
 }
 PARTS = ("unet", "vae", "text_encoder", "controlnet-canny", "clip")  # folders of the embedded model with weights
-MINI = Path(__file__).parent / "assets" / "mini"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from hybrid.config import HybridConfig
 from videoedit.media.images import Pictures, contact_rows, write_image
 from videoedit.media.video import iter_frames, stretch_frames, write_clip
 from videoedit.metrics.streams import TRUTH, measure_files
+from videoedit.models.assets import is_embedded
 from videoedit.plugins import get_stage
 from videoedit.runs.folder import Run, digest, digest_frames, file_sha256, file_stem
 from videoedit.runs.planning import size_for
@@ -161,7 +162,7 @@ class _Job:
                     prompt,
                     self.truth(prompt),
                     size=self.size,
-                    with_clip=self.models.name == "mini",
+                    with_clip=is_embedded(self.models.name),
                 )
                 warp_errors = self.run.results[f"propagate {prompt}"]["warp_error"]
                 figures[prompt]["warp_error@1"] = float(np.mean(warp_errors))

@@ -18,6 +18,7 @@ from rerender.translation.translate import Translator
 from videoedit.media.images import Pictures, contact_rows, write_image
 from videoedit.media.video import iter_frames, stretch_frames, write_clip
 from videoedit.metrics.streams import TRUTH, measure_files
+from videoedit.models.assets import is_embedded
 from videoedit.motion.cache import FlowCache
 from videoedit.motion.estimators import FlowEstimator, flow_pair, load_flow
 from videoedit.runs.folder import Run, digest, file_sha256
@@ -178,7 +179,7 @@ class _Job:
                     prompt,
                     self.truth(),
                     size=self.size,
-                    with_clip=self.models.name == "mini",
+                    with_clip=is_embedded(self.models.name),
                 )
                 figures[prompt]["warp_error@1"] = float(np.mean(self.run.record["plots"]["warp_error"]))
                 self.run.record["metrics"] = figures

@@ -13,6 +13,7 @@ from tuneavideo.stage import JointEdit
 from videoedit.media.video import read_video, stretch_frames, write_clip
 from videoedit.metrics import measure_edit, psnr
 from videoedit.metrics.streams import TRUTH
+from videoedit.models.assets import is_embedded
 from videoedit.runs.folder import Run, digest, file_sha256, file_stem
 from videoedit.runs.planning import size_for
 from videoedit.types import EditResult, Models, Video
@@ -107,7 +108,7 @@ class _Job:
         key = digest([joint.edit_key(prompt), self.output_key, file_sha256(known) if known else None])
         with self.run.stage(stage, key, [target]) as needed:
             if needed:
-                frames, truth, with_clip = joint.edited(prompt), self.truth(prompt), self.models.name == "mini"
+                frames, truth, with_clip = joint.edited(prompt), self.truth(prompt), is_embedded(self.models.name)
                 figures = {prompt: measure_edit(joint.frames, frames, prompt, truth, with_clip=with_clip)}
                 if truth is not None:
                     reference = measure_edit(joint.frames, truth, prompt, truth, with_clip=with_clip)

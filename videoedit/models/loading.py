@@ -20,6 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from videoedit.diffusion.ddim import as_ddim
 from videoedit.errors import ConfigError, WeightsError
+from videoedit.models.assets import MINI, is_embedded
 from videoedit.models.weights import (
     PICKLES,
     SD_CHECKPOINT,
@@ -34,7 +35,6 @@ from videoedit.types import Models
 
 __all__ = ["available_models", "fingerprint", "load_models"]
 
-MINI = Path(__file__).parents[1] / "assets" / "mini"
 _CLASSES = {"vae": "AutoencoderKL", "unet": "UNet2DConditionModel", "text_encoder": "CLIPTextModel"}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -101,7 +101,7 @@ def available_models() -> list[str]:
 
 def _locate(name: str, allow_pickle: bool) -> Path:
     """The local folder or file that `name` stands for, fetched from the hub if it has to be."""
-    if name == "mini":
+    if is_embedded(name):
         if not (MINI / "model_index.json").is_file():
             raise WeightsError(
                 f"the embedded model is not in this installation (no {MINI / 'model_index.json'}); "
