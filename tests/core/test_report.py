@@ -16,9 +16,10 @@ import pytest
 
 from videoedit.errors import InputError
 from videoedit.media.video import write_video
-from videoedit.pages import embed as report_media
+from videoedit.pages import embed, videos
 from videoedit.pages import run as report
 from videoedit.pages.contact_sheet import contact_sheet
+from videoedit.pages.plots import single_curve
 
 NASTY = 'a <script>alert("1")</script> & a "café" с кошкой 猫 \'; </style><img src=//x.example/y>'
 
@@ -122,7 +123,7 @@ def test_prompts_are_text_whatever_they_hold(written: Path) -> None:
 
 def test_edit_and_ground_truth_stand_side_by_side(written: Path) -> None:
     page = Page(written.read_text(encoding="utf-8"))
-    roles = [f.get("class") for f in page.all("figure") if f.get("class") in report_media.ROLES]
+    roles = [f.get("class") for f in page.all("figure") if f.get("class") in videos.ROLES]
     assert roles == ["source", "edit", "truth", "reconstruction"]
 
 
@@ -174,13 +175,14 @@ def test_large_videos_become_previews_or_links(tmp_path: Path, monkeypatch: pyte
     folder = make_run(tmp_path)
     big = np.random.default_rng(0).integers(0, 256, (4, 160, 200, 3), dtype=np.uint8)
     write_video(folder / "1-edit.mp4", big, 8)
-    monkeypatch.setattr(report_media, "PREVIEW_SIDE", 32)
-    monkeypatch.setattr(report_media, "EMBED_LIMIT", 4 * 12000)
+    monkeypatch.setattr(videos, "PREVIEW_SIDE", 32)
+    monkeypatch.setattr(embed, "LEAST_SHARE", 2**10)
+    monkeypatch.setattr(embed, "EMBED_LIMIT", 4 * 12000)
     page = Page(report.write_report(folder).read_text(encoding="utf-8"))
     assert all((v["src"] or "").startswith("data:") for v in page.all("video"))
     assert "A smaller preview" in page.text
     assert [a["href"] for a in page.all("a")] == ["1-edit.mp4"]
-    monkeypatch.setattr(report_media, "EMBED_LIMIT", 4)
+    monkeypatch.setattr(embed, "EMBED_LIMIT", 4)
     page = Page(report.write_report(folder).read_text(encoding="utf-8"))
     assert "1-edit.mp4" in [v["src"] for v in page.all("video")]
     assert "keep it beside it" in page.text
@@ -189,7 +191,7 @@ def test_large_videos_become_previews_or_links(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("values", [[1.0, 1.0], [0.0, 0.0, 0.0], [5.0, 1e9], list(np.linspace(3, 1, 500))])
 def test_any_curve_can_be_drawn(values: list[float]) -> None:
-    plot = report._plot("loss", values)
+    plot = single_curve("Loss while tuning", values, "steps")
     numbers = [float(n) for n in re.findall(r"-?[\d.]+", plot["raw"])]
     assert len(numbers) == 2 * len(values)
     assert all(0 <= y <= 195 for y in numbers[1::2]) and all(50 <= x <= 715 for x in numbers[::2])
