@@ -389,6 +389,21 @@ def test_any_figures_can_be_drawn(values: list[float]) -> None:
     assert scatter([Spot("a", "c0", 1, 2)], "x", "y") is None
 
 
+def test_labels_of_points_that_crowd_are_set_apart() -> None:
+    spots = [Spot(f"method-{i}", f"c{i % 8}", 10 + i % 3, 0.010 + 0.0002 * i) for i in range(8)]
+    drawn = scatter([Spot("identity", "identity", 0, 0.002), *spots, Spot("a-long-name", "c1", 30, 0.03)], "x", "y")
+    assert drawn
+    boxes = []
+    for point in drawn["points"]:
+        width = 7.2 * len(point["label"])
+        left = point["text_x"] if point["anchor"] == "start" else point["text_x"] - width
+        boxes.append((left, left + width, point["text_y"]))
+    for number, (left, right, y) in enumerate(boxes):
+        assert left >= 58 and right <= 550 and 8 <= y <= 270
+        for other_left, other_right, other_y in boxes[:number]:
+            assert right <= other_left or other_right <= left or abs(y - other_y) >= 12
+
+
 # ------------------------------------------------------------------------------------------------ in a browser
 
 
