@@ -125,7 +125,7 @@ def chart(rows: Sequence[Row], measures: Mapping[str, Sequence[Row]], total: int
     columns = []
     for number_of, shown in enumerate(measures.values()):
         columns.append(column(shown, places, NAMES + number_of * width, width))
-    lines = tuple((y, name) for name, y in places.items())
+    lines = tuple(zip(places.values(), places, strict=True))
     return Chart(TOP + len(places) * LINE, lines, tuple(columns))
 
 

@@ -28,7 +28,7 @@ class Scale:
         return round(self.start + (self.end - self.start) * (value - self.low) / span, 1)
 
     def ticks(self, values: Iterable[float]) -> list[dict[str, Any]]:
-        """Where the ticks at these values stand, and their text."""
+        """Ticks at these values: their places and their text."""
         return [{"at": self(value), "text": f"{value:g}"} for value in values]
 
 

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def write_report(folder: Path) -> Path:
         "page": _page(record, videos),
         **_shown(videos),
         "metrics": _metrics(record, videos),
-        "pictures": list(filter(None, (load_picture(folder, one) for one in record.get("pictures") or []))),
+        "pictures": list(filter(None, map(partial(load_picture, folder), record.get("pictures") or []))),
         "plots": _plots(record),
         "stages": _stages(record),
         "tables": _tables(record),
@@ -158,7 +159,7 @@ def _figures(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _metric_row(name: str, metric: Metric | None, values: Sequence[Any]) -> dict[str, Any]:
     cells = list(map(number, values))
     for index, cell in enumerate(cells):
-        if metric and metric.unit and cell not in ("", "–", "∞"):
+        if cell not in ("", "–", "∞") and metric and metric.unit:
             cells[index] = f"{cell} {metric.unit}"
     return {
         "id": name,
@@ -198,7 +199,11 @@ def _series_title(name: str) -> str:
 def _is_series(values: Any) -> bool:
     if not isinstance(values, list) or len(values) < 2:
         return False
-    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+    return all(map(_is_finite, values))
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 # ------------------------------------------------------------------------------------------ how it was made
@@ -267,8 +272,8 @@ def _data(record: Mapping[str, Any], videos: Sequence[RunVideo]) -> dict[str, An
     for figures in (record.get("metrics") or {}).values():
         for name in figures if isinstance(figures, Mapping) else ():
             if metric := describe(name):
-                keys = ("id", "title", "meaning", "better")
-                meanings[name] = {key: getattr(metric, key) for key in keys}
+                about = {"id": metric.id, "title": metric.title, "meaning": metric.meaning, "better": metric.better}
+                meanings[name] = about
     shown = []
     for v in videos:
         shown.append({

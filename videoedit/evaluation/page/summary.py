@@ -184,7 +184,7 @@ def all_figures(view: View) -> list[dict[str, Any]]:
             cells.append({"method": method, "text": text, "range": words.interval(row.low, row.high), "n": row.n})
         column = view.column(name)
         bodies.setdefault(GROUPS.get(column["group"], column["group"]), []).append(column | {"cells": cells})
-    return [{"title": title, "rows": lines} for title, lines in bodies.items()]
+    return [{"title": title, "rows": rows} for title, rows in bodies.items()]
 
 
 def published(view: View) -> dict[str, Any] | None:

@@ -84,7 +84,9 @@ class View:
         """Those that edit, in the results' order, then the sanity rows."""
         edit = list(contestants(self.results))
         methods = {}
-        for name in [*edit, *filter(self.results.methods.__contains__, SANITY)]:
+        for name in [*edit, *SANITY]:
+            if name not in self.results.methods:
+                continue
             label = self.results.methods[name].label
             methods[name] = Method(
                 name,
