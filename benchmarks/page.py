@@ -5,13 +5,14 @@ Self-contained: bars are SVG, there is no script and nothing is fetched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from results_schema import RESULTS, Result, Row, read_result, result_files
 
+from videoedit.pages.html import render
+from videoedit.pages.plots import Scale
 from videoedit.runs.folder import write_text
 
 ORDER = (
@@ -64,7 +65,7 @@ class Mark:
 
     @property
     def title(self) -> str:
-        """What a pointer that rests on the bar says."""
+        """Shown to a pointer that rests on the bar."""
         row, against = self.row, self.row.against
         lines = [f"{row.name}: {row.measure} {number(row.value)} {row.unit}"]
         if against:
@@ -96,65 +97,80 @@ class Chart:
     columns: tuple[Column, ...]
 
 
-def charts(rows: Sequence[Row]) -> Iterator[Chart]:
-    """The rows of one group as charts of at most MOST_COLUMNS measures."""
-    measures = unique(row.measure for row in rows)
-    for first in range(0, len(measures), MOST_COLUMNS):
-        shown = measures[first : first + MOST_COLUMNS]
-        names = unique(row.name for row in rows if row.measure in shown)
-        places = {name: TOP + i * LINE for i, name in enumerate(names)}
-        width = (WIDTH - NAMES) / min(len(measures), MOST_COLUMNS)
-        columns = [
-            column([row for row in rows if row.measure == measure], places, NAMES + i * width, width)
-            for i, measure in enumerate(shown)
-        ]
-        yield Chart(TOP + len(names) * LINE, tuple((y, name) for name, y in places.items()), tuple(columns))
-
-
-def column(rows: Sequence[Row], places: dict[str, int], left: float, width: float) -> Column:
-    """The bars of one measure, on one scale that begins at zero and holds what they are compared with."""
-    outside = {row.against.name for row in rows if row.against} - places.keys()
-    extent = [0.0, *(value for row in rows for value in (row.value, *row.values))]
-    extent += [row.against.value for row in rows if row.against and row.against.name in outside]
-    low, high = min(extent), max(extent)
-    scale = (width - LABEL) / ((high - low) or 1)
-
-    def at(value: float) -> float:
-        return round(left + (value - low) * scale, 1)
-
-    marks = []
-    for row in rows:
-        against = row.against
-        ends = sorted((at(0), at(row.value)))
-        goal = against.wanted * against.value if against and against.wanted else None
-        spread = (at(min(row.values)), at(max(row.values))) if len(row.values) > 1 else None
-        marks.append(
-            Mark(
-                row,
-                x=ends[0],
-                y=places[row.name],
-                width=max(1, round(ends[1] - ends[0], 1)),
-                label_x=max(ends[1], spread[1] if spread else 0) + 5,
-                reference=any(one.against and one.against.name == row.name for one in rows),
-                spread=spread,
-                line=at(against.value) if against and against.name in outside else None,
-                goal=at(goal) if goal is not None and low <= goal <= high else None,
-            )
-        )
-    better = {"lower": "lower is better", "higher": "higher is better", "one": "best at 1", "none": ""}[rows[0].better]
-    compared = {row.against.name for row in rows if row.against and row.against.ratio is not None}
-    of = [*(["grey"] if compared & places.keys() else []), *sorted(compared & outside)]
-    note = ", ".join(filter(None, [better, f"× of {' or '.join(of)}" if of else ""]))
-    head = rows[0].measure + f", {rows[0].unit}" * bool(rows[0].unit)
-    return Column(left, head, note, at(0), tuple(marks))
-
-
 def groups(result: Result) -> list[tuple[str, list[Chart]]]:
     """(name, charts) of each group of rows."""
-    return [
-        (name, list(charts([r for r in result.rows if r.group == name])))
-        for name in unique(r.group for r in result.rows)
-    ]
+    found: dict[str, list[Row]] = {}
+    for row in result.rows:
+        found.setdefault(row.group, []).append(row)
+    return [(name, list(charts(rows))) for name, rows in found.items()]
+
+
+def charts(rows: Sequence[Row]) -> Iterator[Chart]:
+    """The rows of one group as charts of at most MOST_COLUMNS measures."""
+    measures: dict[str, list[Row]] = {}
+    for row in rows:
+        measures.setdefault(row.measure, []).append(row)
+    names = list(measures)
+    for first in range(0, len(names), MOST_COLUMNS):
+        yield chart(rows, {name: measures[name] for name in names[first : first + MOST_COLUMNS]}, len(names))
+
+
+def chart(rows: Sequence[Row], measures: Mapping[str, Sequence[Row]], total: int) -> Chart:
+    """Some measures of a group, of which it has `total`, as columns beside each other."""
+    places: dict[str, int] = {}
+    for row in rows:
+        if row.measure in measures and row.name not in places:
+            places[row.name] = TOP + LINE * len(places)
+    width = (WIDTH - NAMES) / min(total, MOST_COLUMNS)
+    columns = []
+    for number_of, shown in enumerate(measures.values()):
+        columns.append(column(shown, places, NAMES + number_of * width, width))
+    lines = tuple(zip(places.values(), places, strict=True))
+    return Chart(TOP + len(places) * LINE, lines, tuple(columns))
+
+
+def column(rows: Sequence[Row], places: Mapping[str, int], left: float, width: float) -> Column:
+    """The bars of one measure, on one scale that begins at zero and holds what they are compared with."""
+    extent, compared = [0.0], set()
+    for row in rows:
+        extent += [row.value, *row.values]
+        if row.against:
+            compared.add(row.against.name)
+            extent += [row.against.value] if row.against.name not in places else []
+    at = Scale(min(extent), max(extent), left, left + width - LABEL)
+    marks = tuple(mark(row, places, at, is_reference=row.name in compared) for row in rows)
+    head = rows[0].measure + f", {rows[0].unit}" * bool(rows[0].unit)
+    return Column(left, head, _note(rows, places), at(0), marks)
+
+
+def mark(row: Row, places: Mapping[str, int], at: Scale, *, is_reference: bool) -> Mark:
+    """The bar of one row."""
+    against = row.against
+    start, end = sorted((at(0), at(row.value)))
+    spread = (at(min(row.values)), at(max(row.values))) if len(row.values) > 1 else None
+    goal = against.wanted * against.value if against and against.wanted else None
+    return Mark(
+        row,
+        x=start,
+        y=places[row.name],
+        width=max(1, round(end - start, 1)),
+        label_x=max(end, spread[1] if spread else 0) + 5,
+        reference=is_reference,
+        spread=spread,
+        line=at(against.value) if against and against.name not in places else None,
+        goal=at(goal) if goal is not None and at.low <= goal <= at.high else None,
+    )
+
+
+def _note(rows: Sequence[Row], places: Mapping[str, int]) -> str:
+    """The way that is better, and what ratios are of: the grey bar, or what has no bar."""
+    better = {"lower": "lower is better", "higher": "higher is better", "one": "best at 1", "none": ""}[rows[0].better]
+    of = set()
+    for row in rows:
+        if row.against and row.against.ratio is not None:
+            of.add("" if row.against.name in places else row.against.name)
+    names = " or ".join(name or "grey" for name in sorted(of))
+    return ", ".join(filter(None, [better, f"× of {names}" if of else ""]))
 
 
 def number(value: float) -> str:
@@ -164,33 +180,21 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def unique(items: Iterable[str]) -> list[str]:
-    """In the order of their first appearance."""
-    return list(dict.fromkeys(items))
-
-
 def in_order(results: Iterable[Result]) -> list[Result]:
     """The suites from the smallest part to the whole, then the others by name."""
 
     def place(result: Result) -> tuple[int, str]:
-        first = [i for i, name in enumerate(ORDER) if result.suite.startswith(name)]
-        return first[0] if first else len(ORDER), result.suite
+        first = next((i for i, name in enumerate(ORDER) if result.suite.startswith(name)), len(ORDER))
+        return first, result.suite
 
     return sorted(results, key=place)
 
 
 def write_page(results: Iterable[Result], path: Path) -> Path:
     """Write the page of `results` to `path`."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("page.html.j2")
     suites = [(result, groups(result)) for result in in_order(results)]
-    write_text(path, template.render(suites=suites, width=WIDTH, names=NAMES, line=LINE, bar=BAR, most=MOST_CHARTS))
+    context = {"suites": suites, "width": WIDTH, "names": NAMES, "line": LINE, "bar": BAR, "most": MOST_CHARTS}
+    write_text(path, render("page.html.j2", context, styles=(), scripts=(), folder=Path(__file__).parent))
     return path
 
 

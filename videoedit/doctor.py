@@ -1,4 +1,4 @@
-"""What is installed, what is missing, what to do about it. No check raises; none uses the network unasked."""
+"""A check of the installation: what is there, what is missing, what to do. None raises or uses the network."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
+from itertools import starmap
 from pathlib import Path
+
+from videoedit.models.assets import MINI
 
 SUPPORTED = {  # package -> (first version, first version that is too new or None)
     "torch": ((2, 6), None),
@@ -25,7 +29,6 @@ SUPPORTED = {  # package -> (first version, first version that is too new or Non
     "numpy": ((1, 26), None),
 }
 PARTS = ("unet", "vae", "text_encoder", "controlnet-canny", "clip")  # folders of the embedded model with weights
-MINI = Path(__file__).parent / "assets" / "mini"
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,13 @@ class Check:
     advice: str = ""
 
 
-def diagnose(*, hub: bool = False, folder: Path | None = None) -> list[Check]:
-    """Check the installation; `hub` also asks whether the Hugging Face hub answers (the only use of the network).
-
-    `folder` is where results will go (disk space); the present one by default.
-    """
-    checks: list[tuple[str, Callable[[], Check]]] = [
-        ("Python", check_python),
-        ("torch and torchvision", check_torch),
-        *((name, lambda name=name: check_version(name)) for name in SUPPORTED if "torch" not in name),  # type: ignore[misc]
+def diagnose(*, folder: Path | None = None) -> list[Check]:
+    """Check the installation; `folder` is where results will go (disk space), the present one by default."""
+    checks: list[tuple[str, Callable[[], Check]]] = [("Python", check_python), ("torch and torchvision", check_torch)]
+    for name in SUPPORTED:
+        if "torch" not in name:
+            checks.append((name, partial(check_version, name)))
+    checks += [
         ("diffusers with transformers", check_pipeline),
         ("video encoders", check_encoders),
         ("embedded model", check_mini),
@@ -54,13 +55,11 @@ def diagnose(*, hub: bool = False, folder: Path | None = None) -> list[Check]:
         ("GPU", check_gpu),
         ("CPU", check_cpu),
         ("memory", check_memory),
-        ("disk", lambda: check_disk(folder or Path.cwd())),
-        ("xformers (optional)", lambda: check_extra("xformers", "xformers")),
-        ("controlnet_aux (optional)", lambda: check_extra("controlnet_aux", "controls")),
+        ("disk", partial(check_disk, folder or Path.cwd())),
+        ("xformers (optional)", partial(check_extra, "xformers", "xformers")),
+        ("controlnet_aux (optional)", partial(check_extra, "controlnet_aux", "controls")),
     ]
-    if hub:
-        checks.append(("Hugging Face hub", check_hub))
-    return [_guarded(name, check) for name, check in checks]
+    return list(starmap(_guarded, checks))
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
@@ -85,7 +84,7 @@ def _version(name: str) -> str | None:
 def _numbers(version: str) -> tuple[int, ...]:
     """The leading numbers of a version: "2.14.1+cpu" -> (2, 14, 1)."""
     found = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
+    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 def check_python() -> Check:
@@ -94,7 +93,7 @@ def check_python() -> Check:
 
 
 def check_version(name: str) -> Check:
-    """Whether a package's version is in the supported range."""
+    """The version of a package, against the supported range."""
     version = _version(name)
     low, high = SUPPORTED[name]
     wanted = f"{name}>={'.'.join(map(str, low))}" + (f",<{'.'.join(map(str, high))}" if high else "")
@@ -107,9 +106,9 @@ def check_version(name: str) -> Check:
 def check_torch() -> Check:
     """Versions, and whether torchvision's operators fit torch (builds from two indexes do not)."""
     name = "torch and torchvision"
-    versions = [check_version("torch"), check_version("torchvision")]
-    found = ", ".join(f"{check.name} {check.found}" for check in versions)
-    for check in versions:
+    torch, torchvision = check_version("torch"), check_version("torchvision")
+    found = f"torch {torch.found}, torchvision {torchvision.found}"
+    for check in (torch, torchvision):
         if not check.ok:
             return Check(name, False, found, check.advice)
     try:
@@ -124,7 +123,7 @@ def check_torch() -> Check:
 
 
 def _matching_advice(torch_version: str) -> str:
-    """How to get both from one index: the part of torch's version after + names it."""
+    """The command that gets both from one index: the part of torch's version after + names it."""
     build = torch_version.partition("+")[2]
     index = f" --index-url https://download.pytorch.org/whl/{build}" if build else ""
     return (
@@ -134,7 +133,7 @@ def _matching_advice(torch_version: str) -> str:
 
 
 def check_pipeline() -> Check:
-    """Whether the classes the toolkit builds on can be imported together."""
+    """The classes the toolkit builds on, imported together."""
     name = "diffusers with transformers"
     try:
         for module, part in (("diffusers", "UNet2DConditionModel"), ("transformers", "CLIPTextModel")):
@@ -171,7 +170,7 @@ def check_mini() -> Check:
 
 
 def _tensors(file: Path) -> int:
-    """How many tensors a safetensors file holds; ValueError if its header or its length is wrong."""
+    """The number of tensors in a safetensors file; ValueError if its header or its length is wrong."""
     size = file.stat().st_size
     with file.open("rb") as handle:
         start = handle.read(8)
@@ -179,17 +178,20 @@ def _tensors(file: Path) -> int:
         if length > size - 8:
             raise ValueError("not a safetensors file, or cut short")
         header = json.loads(handle.read(length))
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    if 8 + length + max(ends, default=0) != size:
-        raise ValueError(f"cut short or damaged: {size} bytes, expected {8 + length + max(ends, default=0)}")
-    return len(ends)
+    header.pop("__metadata__", None)
+    expected = 8 + length
+    for entry in header.values():
+        expected = max(expected, 8 + length + entry["data_offsets"][1])
+    if size != expected:
+        raise ValueError(f"cut short or damaged: {size} bytes, expected {expected}")
+    return len(header)
 
 
 def check_flow() -> Check:
-    """Whether RAFT's weights are here; without them OpenCV's DIS estimates motion."""
+    """RAFT's weights, if they are here; without them OpenCV's DIS estimates motion."""
     from videoedit.models.fetch import fetched
 
-    here = [name for name in ("raft-sintel", "raft-small") if fetched(name)]
+    here = list(filter(fetched, ("raft-sintel", "raft-small")))
     advice = "" if here else "videoedit models fetch raft-sintel, for better motion between distant key frames"
     return Check("optical flow", True if here else None, ", ".join(here) or "DIS only", advice)
 
@@ -198,8 +200,9 @@ def check_gpu() -> Check:
     import torch
 
     if torch.cuda.is_available():
-        free, total = (amount / 2**30 for amount in torch.cuda.mem_get_info())
-        return Check("GPU", True, f"{torch.cuda.get_device_name()}, {free:.1f} of {total:.1f} GiB free")
+        free, total = torch.cuda.mem_get_info()
+        found = f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+        return Check("GPU", True, found)
     if torch.backends.mps.is_available():
         return Check("GPU", True, "Apple GPU (mps)")
     return Check("GPU", None, "none", "the embedded model needs none; Stable Diffusion takes hours without one")
@@ -243,18 +246,3 @@ def check_extra(name: str, extra: str) -> Check:
     version = _version(name)
     advice = "" if version else f'pip install "videoedit[{extra}]" if you want it'
     return Check(f"{name} (optional)", True if version else None, version or "not installed", advice)
-
-
-def check_hub() -> Check:
-    """Whether the hub answers within five seconds; honours HF_ENDPOINT and HF_HUB_OFFLINE."""
-    import urllib.request
-
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return Check("Hugging Face hub", None, "HF_HUB_OFFLINE is set", "unset it to load models by hub id")
-    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    try:
-        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=5):
-            return Check("Hugging Face hub", True, f"{address} answers")
-    except (OSError, ValueError) as error:
-        advice = "not needed for the embedded model; give other models as local folders"
-        return Check("Hugging Face hub", None, f"{address}: {_one_line(error)}", advice)

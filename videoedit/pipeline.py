@@ -10,6 +10,7 @@ from typing import Any, cast
 from videoedit.config import ClipConfig, RunConfig, build_config, dump_yaml
 from videoedit.errors import ConfigError, InputError
 from videoedit.files import digest, file_sha256, write_text
+from videoedit.models.assets import is_embedded
 from videoedit.plugins import MethodSpec, get_method
 from videoedit.runs.folder import Workspace, check_folder, open_workspace
 from videoedit.runs.machine import environment
@@ -142,7 +143,7 @@ class _Call:
                 self.clip,
                 steps,
                 source_prompt=getattr(self.config, "source_prompt", ""),
-                with_clip=self.models is not None and self.models.name == "mini",
+                with_clip=self.models is not None and is_embedded(self.models.name),
             )
 
 

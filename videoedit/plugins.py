@@ -70,7 +70,8 @@ class MethodSpec:
 
     A method that `streams` takes clips of any length: its video's frames are a `videoedit.media.video.FrameStream`.
     One that needs no model gets None for `models`, and its config derives from `videoedit.config.ClipConfig`.
-    `stages` are its parts that other methods may build on.
+    `stages` are its parts that other methods may build on. `licence` says, for its users, what they may do with what it
+    makes and whose work it follows; reports show it.
     """
 
     name: str
@@ -82,6 +83,7 @@ class MethodSpec:
     import_config: str | None = None
     streams: bool = False
     needs_model: bool = True
+    licence: str = ""
     stages: Mapping[str, StageSpec] = field(default_factory=dict, hash=False)
 
     def load(self, part: str) -> Any:

@@ -18,6 +18,9 @@ METHOD = MethodSpec(
     edits="hybrid.method:edits",
     plan="hybrid.plan:plan",
     streams=True,
+    licence="Own implementation of parts of Tune-A-Video (official code Apache-2.0) and of Rerender-A-Video "
+    "(official code S-Lab 1.0, non-commercial: none of it is used here). Its propagation follows EbSynth, on which "
+    "Adobe holds patents.",
     flags=(
         Flag("--source-prompt", ("source_prompt",), "What the clip shows; the model is tuned on it."),
         Flag("--prompt", ("prompts",), "What the edit should show; repeat for several edits.", multiple=True),

@@ -32,6 +32,8 @@ METHOD = MethodSpec(
     plan="rerender.plan:plan",
     import_config="rerender.official:import_config",
     streams=True,
+    licence="Own implementation of Rerender-A-Video (Yang et al., SIGGRAPH Asia 2023; official code S-Lab 1.0, "
+    "non-commercial: none of it is used here). Its propagation follows EbSynth, on which Adobe holds patents.",
     flags=(
         Flag("--prompt", ("prompt",), "What the edit should show."),
         Flag("--negative-prompt", ("negative_prompt",), "What the edit should not show."),
@@ -67,6 +69,8 @@ PROPAGATE = MethodSpec(
     plan="rerender.command:plan",
     streams=True,
     needs_model=False,
+    licence="Follows EbSynth (public domain), whose PatchMatch Adobe has patented (US 8,861,869); "
+    "the flow propagator does without it.",
     flags=(
         Flag("--keyframes", ("keyframes",), "A folder, or a file; its number says which frame.", Path, multiple=True),
         *_PROPAGATION,

@@ -23,6 +23,7 @@ METHOD = MethodSpec(
     edits="tuneavideo.method:edits",
     plan="tuneavideo.plan:plan",
     import_config="tuneavideo.official:import_config",
+    licence="Own implementation of Tune-A-Video (Wu et al., ICCV 2023; official code Apache-2.0).",
     flags=(
         Flag("--source-prompt", ("source_prompt",), "What the clip shows; the model is tuned on it."),
         Flag("--prompt", ("prompts",), "What the edit should show; repeat for several edits.", multiple=True),

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from videoedit.evaluation.page import videos as films
+from videoedit.evaluation.page import videos
 from videoedit.evaluation.page.comparison import write_page
-from videoedit.evaluation.page.plots import Curve, Spot, cloud, over_frames
 from videoedit.evaluation.results import MethodInfo, MetricInfo, Results, UnitResult
 from videoedit.evaluation.statistics import summarise
 from videoedit.media.video import probe, write_video
+from videoedit.pages import embed
+from videoedit.pages.plots import Curve, Spot, over_frames, scatter
 from videoedit.testing import moving_square, other_colours, panning
 
 sys.path.append(str(Path(__file__).parent))
@@ -286,13 +287,13 @@ def test_videos_over_the_limit_become_previews_or_links(tmp_path: Path, monkeypa
     large = tmp_path / "square-subject-still.mp4"
     write_video(large, noise, RATE)
     assert not Page(write_page(results, tmp_path)).all("a", href=large.name)
-    monkeypatch.setattr(films, "EMBED_LIMIT", large.stat().st_size)
-    monkeypatch.setattr(films, "PREVIEW_SIDE", 32)
-    monkeypatch.setattr(films, "LEAST_SHARE", 2**10)
+    monkeypatch.setattr(embed, "EMBED_LIMIT", large.stat().st_size)
+    monkeypatch.setattr(videos, "PREVIEW_SIDE", 32)
+    monkeypatch.setattr(embed, "LEAST_SHARE", 2**10)
     page = Page(write_page(results, tmp_path))
     assert page.all("a", href="square-subject-still.mp4") and "A smaller preview" in page.words
     assert all((video["data-film"] or "").startswith("#") for video in page.all("video"))
-    monkeypatch.setattr(films, "EMBED_LIMIT", 4)
+    monkeypatch.setattr(embed, "EMBED_LIMIT", 4)
     page = Page(write_page(results, tmp_path))
     assert page.all("video", **{"data-film": "square-subject-still.mp4"}) and "keep it beside it" in page.words
     assert not page.data and all((video["poster"] or "").startswith("data:image/webp") for video in page.all("video"))
@@ -362,7 +363,7 @@ def test_curves_stand_at_their_frames_with_key_frames_below() -> None:
     assert [point[0] for point in points] == x
     assert points[0][1] > points[1][1] > points[2][1]  # larger is higher
     assert plot["lines"][1]["d"].count("M") == 2  # broken where there was nothing to measure
-    assert plot["seams"] == [{"label": "a", "colour": "c0", "y": plot["seams"][0]["y"], "at": [left, x[2]]}]
+    assert plot["seams"] == [{"label": "a", "color": "c0", "y": plot["seams"][0]["y"], "at": [left, x[2]]}]
     assert plot["step"] == (right - left) / 4
     assert over_frames("x", [Curve("c", "c2", [0], [1.0])], 1) is None
 
@@ -378,14 +379,29 @@ def test_series_of_pairs_and_of_a_part_of_the_frames_are_placed(page: Page) -> N
 @pytest.mark.parametrize("values", [[0.0, 0.0], [1e-7, 2e-7], [5.0, 1e9], [-3.0, 4.0]])
 def test_any_figures_can_be_drawn(values: list[float]) -> None:
     plot = over_frames("t", [Curve("a", "c0", [0, 1], values)], 2)
-    drawn = cloud(
+    drawn = scatter(
         [Spot("a", "c0", 1, values[0]), Spot("b", "c1", 1, values[1], (0, 2), (values[0], values[1]))], "x", "y"
     )
     assert plot and drawn
     heights = [float(pair.split()[1]) for pair in plot["lines"][0]["d"][1:].split("L")]
     assert all(8 <= y <= 158 for y in heights) and all(8 <= point["y"] <= 262 for point in drawn["points"])
     assert len({(point["text_x"], point["text_y"]) for point in drawn["points"]}) == 2
-    assert cloud([Spot("a", "c0", 1, 2)], "x", "y") is None
+    assert scatter([Spot("a", "c0", 1, 2)], "x", "y") is None
+
+
+def test_labels_of_points_that_crowd_are_set_apart() -> None:
+    spots = [Spot(f"method-{i}", f"c{i % 8}", 10 + i % 3, 0.010 + 0.0002 * i) for i in range(8)]
+    drawn = scatter([Spot("identity", "identity", 0, 0.002), *spots, Spot("a-long-name", "c1", 30, 0.03)], "x", "y")
+    assert drawn
+    boxes = []
+    for point in drawn["points"]:
+        width = 7.2 * len(point["label"])
+        left = point["text_x"] if point["anchor"] == "start" else point["text_x"] - width
+        boxes.append((left, left + width, point["text_y"]))
+    for number, (left, right, y) in enumerate(boxes):
+        assert left >= 58 and right <= 550 and 8 <= y <= 270
+        for other_left, other_right, other_y in boxes[:number]:
+            assert right <= other_left or other_right <= left or abs(y - other_y) >= 12
 
 
 # ------------------------------------------------------------------------------------------------ in a browser
@@ -449,7 +465,7 @@ def test_a_browser_plays_each_row_in_step_and_asks_for_nothing(written: Path, tm
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_a_browser_plays_videos_beside_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(films, "EMBED_LIMIT", 4)
+    monkeypatch.setattr(embed, "EMBED_LIMIT", 4)
     page = write_page(make_results(tmp_path, clips=("square",)), tmp_path)
     row = "document.querySelector('.player')"
     with Browser(tmp_path / "profile") as browser:

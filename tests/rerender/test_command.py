@@ -18,7 +18,7 @@ from rerender.propagation.keyfiles import find_keyframes
 from videoedit.cli import main
 from videoedit.config import build_config
 from videoedit.errors import ConfigError, InputError, VideoEditError
-from videoedit.media.video import probe, read_video, write_video
+from videoedit.media.video import probe, read_video, stretch_frames, write_video
 from videoedit.pipeline import plan_run, run_method
 from videoedit.testing import other_colours, panning
 
@@ -127,7 +127,7 @@ def test_a_second_call_makes_nothing_again_and_other_key_frames_make_it_anew(cli
 def test_stride_and_size(clip: Path, keys: Path, tmp_path: Path):
     """Key frames are named by their number in the clip; here frames 1, 3 and 5 are edited, at half the size."""
     (keys / "shot2 0004.png").unlink()
-    half = other_colours(read_video(clip, size=(32, 24)).frames)
+    half = other_colours(stretch_frames(read_video(clip).frames, (32, 24)))
     Image.fromarray(half[1]).save(keys / "shot2 0001.png")
     settings = config(clip, [keys], video={"start": 1, "stride": 2, "size": "32x24", "output_size": "model"})
     run_method("propagate", settings, tmp_path / "o")

@@ -25,7 +25,7 @@ PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which timesteps a DDIM loop visits, and ᾱ at each; made by `from_scheduler`."""
+    """The timesteps that a DDIM loop visits, and ᾱ at each; made by `from_scheduler`."""
 
     timesteps: tuple[int, ...]  # descending, as sampling visits them; inversion goes backwards
     stride: int  # a step from t leads to t - stride
@@ -118,7 +118,7 @@ def _class_name(scheduler: Any, config: Mapping[str, Any]) -> str:
 
 
 def _other_defaults(class_name: str) -> dict[str, bool]:
-    """What a scheduler class leaves out of its config because it never does it, where DDIM's default differs."""
+    """Settings that a scheduler class leaves out of its config, as it never does it, where DDIM's default differs."""
     if class_name in ("DDIMScheduler", "DDIMInverseScheduler", "DDPMScheduler"):
         return {}
     return {"clip_sample": False} | ({"set_alpha_to_one": False} if class_name == "PNDMScheduler" else {})

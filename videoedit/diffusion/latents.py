@@ -15,7 +15,7 @@ from videoedit.errors import MethodError, ShapeError
 
 @dataclass(frozen=True)
 class Posterior:
-    """What the encoder says about a clip: a normal distribution for every (scaled) latent value."""
+    """All that the encoder says about a clip: a normal distribution for every (scaled) latent value."""
 
     mean: Tensor  # [B, F, C, h, w] float32
     std: Tensor  # the same

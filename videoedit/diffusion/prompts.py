@@ -41,7 +41,7 @@ def encode_prompts(models: Models, prompts: Sequence[str]) -> Tensor:
 
 
 def max_tokens(tokenizer: Any, text_encoder: Any = None) -> int:
-    """How many tokens, start and end included, fit; a tokenizer that does not know leaves it to the encoder."""
+    """The number of tokens, with start and end, that fit; a tokenizer that does not know leaves it to the encoder."""
     known = [int(tokenizer.model_max_length)]
     if text_encoder is not None and hasattr(text_encoder.config, "max_position_embeddings"):
         known.append(int(text_encoder.config.max_position_embeddings))

@@ -16,7 +16,7 @@ Denoiser = Callable[[Tensor, int], Tensor]  # (noisy latents, timestep) -> what 
 
 @dataclass(frozen=True)
 class StepInfo:
-    """Where a loop is."""
+    """The place at which a loop is."""
 
     step: int  # 0, 1, … in the order the loop visits
     t: int  # timestep of the network call

@@ -137,10 +137,8 @@ class InstalledMethod:
 
     @cached_property
     def _licence(self) -> str:
-        from videoedit.pages.run import LICENCES
-
         facts: Any = self._distribution.metadata if self._distribution else {}
-        return LICENCES.get(self.name) or facts.get("License-Expression") or facts.get("License") or "unknown"
+        return self.spec.licence or facts.get("License-Expression") or facts.get("License") or "unknown"
 
     @cached_property
     def keys(self) -> set[str]:

@@ -10,7 +10,8 @@ from typing import Any
 from videoedit.config import ClipConfig
 from videoedit.evaluation.units import Made, StageCost, Unit, numbers_of, relative
 from videoedit.media.video import open_video
-from videoedit.runs.folder import digest, write_text
+from videoedit.files import digest, write_text
+from videoedit.runs.folder import latest_call
 from videoedit.runs.planning import local_folder
 from videoedit.types import Video
 
@@ -35,7 +36,7 @@ def made_by(video: Path, folder: Path, frames: range, record: dict[str, Any], no
     """What the record of a run says about the video that it made."""
     stages = {
         name: StageCost(**{field: stage[field] for field in StageCost.model_fields})
-        for name, stage in steps_of(record).items()
+        for name, stage in latest_call(record)["stages"].items()
         if not name.startswith(NOT_COUNTED)
     }
     return Made(
@@ -45,12 +46,6 @@ def made_by(video: Path, folder: Path, frames: range, record: dict[str, Any], no
         stages=stages,
         notes=(*record.get("notes", ()), *notes),
     )
-
-
-def steps_of(record: dict[str, Any]) -> dict[str, Any]:
-    """The steps that a run's latest call went through, in their order, kept ones too."""
-    latest = record["calls"][-1]["steps"]
-    return {name: record["steps"][name] for name in latest if name in record["steps"]}
 
 
 def open_frames(unit: Unit, frames: range) -> Video:

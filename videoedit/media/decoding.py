@@ -1,4 +1,4 @@
-"""What FFmpeg finds in a file, made plain: which frames, when, and how each looks when displayed.
+"""The findings of FFmpeg in a file, made plain: its frames, their times, and how each looks when displayed.
 
 The lower half of `videoedit.media.video`. Works with PyAV 14 to 19, whose rationals differ (see `fraction`).
 """

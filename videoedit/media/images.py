@@ -39,8 +39,11 @@ def contact_rows(*rows: Sequence[np.ndarray], least: int = 160) -> np.ndarray:
 
 def _row(images: Sequence[np.ndarray], least: int) -> np.ndarray:
     times = max(1, -(-least // images[0].shape[0]))
-    shown = [image.repeat(times, 0).repeat(times, 1) for image in images]
-    return np.concatenate([np.pad(image, ((0, 4), (0, 4), (0, 0)), constant_values=255) for image in shown], axis=1)
+    shown = []
+    for image in images:
+        large = image.repeat(times, 0).repeat(times, 1)
+        shown.append(np.pad(large, ((0, 4), (0, 4), (0, 0)), constant_values=255))
+    return np.concatenate(shown, axis=1)
 
 
 class Pictures(Mapping[int, np.ndarray]):

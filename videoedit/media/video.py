@@ -7,7 +7,6 @@ source's tags; untagged video is read as BT.601, as FFmpeg does. Written files a
 from __future__ import annotations
 
 import contextlib
-import heapq
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,15 +21,9 @@ import numpy as np
 
 from videoedit.errors import ConfigError, InputError, OutputError, ShapeError
 from videoedit.media.decoding import (
-    ACCURATE,
-    BT601,
-    BT709,
-    LIMITED,
-    SIZE_TAG,
     DamagedError,
     box_names,
     decoded_frames,
-    fraction,
     frame_rate,
     frame_times,
     has_alpha,
@@ -39,17 +32,16 @@ from videoedit.media.decoding import (
     pixel_aspect,
     to_rgb,
 )
-from videoedit.media.sound import sound_packets
+from videoedit.media.encoding import Rate, as_rate, checked, encode
 from videoedit.runs.folder import atomic_path
 from videoedit.types import Video
 
-Rate = int | float | str | Fraction
 PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What `probe` found. Width and height are as displayed; rotation is clockwise, already applied to them."""
+    """Facts of a clip. Width and height are as displayed; rotation is clockwise, already applied to them."""
 
     frames: int
     fps: Fraction
@@ -71,7 +63,7 @@ def probe(path: PathLike) -> VideoInfo:
 
 
 def _examine(path: Path) -> tuple[VideoInfo, list[Fraction]]:
-    """What `probe` returns, and the times of the frames in seconds from the first."""
+    """The facts of a clip, and the times of the frames in seconds from the first."""
     with open_clip(path) as (container, stream):
         times, last = frame_times(container, stream)
         fps, variable = frame_rate(container, stream, times, last)
@@ -125,12 +117,11 @@ def read_video(
     start: int = 0,
     stride: int = 1,
     num_frames: int | None = None,
-    size: tuple[int, int] | None = None,
 ) -> Video:
     """Read every `stride`-th frame from frame `start` on; all of them, or exactly `num_frames`.
 
-    `size` is (width, height): frames are cropped to its aspect and resized. The rate of the result is the
-    source's over `stride` (a variable rate: its average); start_time counts from the clip's first frame.
+    The rate of the result is the source's over `stride` (a variable rate: its average); start_time counts from the
+    clip's first frame.
     A still image or one-frame clip gives one frame whatever `num_frames` says, with a note.
     Raises InputError for unusable files and when fewer frames are there than asked.
     """
@@ -141,7 +132,6 @@ def read_video(
     frames = np.empty(0, np.uint8)
     count = 0
     for pixels in iter_frames(path, start=start, stride=stride, num_frames=num_frames):
-        pixels = pixels if size is None else resize_frames(pixels, size)
         if count == 0:
             frames = np.empty((min(there, num_frames or there), *pixels.shape), np.uint8)
         elif count == len(frames):  # more frames than packets: rare codecs
@@ -254,24 +244,11 @@ def _too_few(path: Path, seen: int, taken: int, start: int, stride: int, asked: 
     )
 
 
-def resize_frames(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Crop frames ([F, H, W, 3] or one [H, W, 3]) about the centre to the aspect of `size`, then resize to it."""
-    width, height = _check_size(size)
-    tall, wide = frames.shape[-3:-1]
-    if wide * height > tall * width:
-        crop = max(1, round(tall * width / height))
-        left = (wide - crop) // 2
-        frames = frames[..., left : left + crop, :]
-    else:
-        crop = max(1, round(wide * height / width))
-        top = (tall - crop) // 2
-        frames = frames[..., top : top + crop, :, :]
-    return stretch_frames(frames, size)
-
-
 def stretch_frames(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize frames ([F, H, W, 3] or one [H, W, 3]) to `size` = (width, height): area down, bicubic up."""
-    width, height = _check_size(size)
+    if len(size) != 2 or min(size) < 1:
+        raise ConfigError(f"size {size}: expected (width, height), both at least 1")
+    width, height = size
     tall, wide = frames.shape[-3:-1]
     if (width, height) == (wide, tall):
         return np.ascontiguousarray(frames)
@@ -279,12 +256,6 @@ def stretch_frames(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return np.stack([stretch_frames(frame, size) for frame in frames])
     method = cv2.INTER_AREA if width <= wide and height <= tall else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(np.ascontiguousarray(frames), (width, height), interpolation=method))
-
-
-def _check_size(size: tuple[int, int]) -> tuple[int, int]:
-    if len(size) != 2 or min(size) < 1:
-        raise ConfigError(f"size {size}: expected (width, height), both at least 1")
-    return size
 
 
 def write_video(
@@ -303,18 +274,18 @@ def write_video(
     The file appears whole or not at all. Raises OutputError (disk full, no permission, not an .mp4 or .mov),
     ShapeError (not frames), InputError (the sound's file).
     """
-    path, rate = Path(path), _as_rate(fps)
+    path, rate = Path(path), as_rate(fps)
     if path.suffix.lower() not in (".mp4", ".m4v", ".mov"):
         raise OutputError(f"{path}: videos are written as .mp4; choose such a name")
     if path.is_dir():
         raise OutputError(f"{path}: this is a folder; choose a file name that ends in .mp4")
-    checked = _checked(frames)
-    first = next(checked, None)
+    passing = checked(frames)
+    first = next(passing, None)
     if first is None:
         raise ShapeError(f"{path}: no frames to write; expected at least one [H, W, 3]")
     with atomic_path(path) as temporary:
         try:
-            _encode(temporary, chain([first], checked), first.shape, rate, audio_from)
+            encode(temporary, chain([first], passing), first.shape, rate, audio_from)
         except av.FFmpegError as error:
             if isinstance(error, OSError):  # the disk: explained by atomic_path
                 raise
@@ -325,77 +296,3 @@ def write_clip(path: Path, frames: Iterable[np.ndarray], video: Video, size: tup
     """Write frames, uint8 [H, W, 3] each, at `size` (width, height) with the rate and sound of `video`."""
     resized = (stretch_frames(frame, size) for frame in frames)
     write_video(path, resized, video.fps, audio_from=video if video.has_audio else None)
-
-
-def _as_rate(fps: Rate) -> Fraction:
-    try:
-        rate = Fraction(fps).limit_denominator(1001) if isinstance(fps, float) else Fraction(fps)
-    except (TypeError, ValueError, OverflowError):
-        rate = fraction(fps) if hasattr(fps, "denominator") else Fraction(0)
-    if rate <= 0:
-        raise ConfigError(f"frame rate {fps}: expected a positive number such as 24 or 30000/1001")
-    return rate
-
-
-def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    shape: tuple[int, ...] = ()
-    for number, frame in enumerate(frames):
-        array = np.asarray(frame)
-        shape = shape or array.shape
-        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-            raise ShapeError(f"frame {number} is {array.dtype} {array.shape}; expected uint8 [H, W, 3]")
-        if array.shape != shape:
-            raise ShapeError(f"frame {number} is {array.shape}, the first was {shape}; expected one size")
-        yield array
-
-
-def _encode(path: Path, frames: Iterator[np.ndarray], shape: tuple[int, ...], rate: Fraction, audio_from: Any) -> None:
-    with contextlib.ExitStack() as stack:
-        options = {"movflags": "+faststart+use_metadata_tags", "fflags": "+bitexact"}
-        output = av.open(f"file:{path}", "w", format="mp4", options=options)
-        try:
-            video = _add_video(output, shape, rate)
-            sound = stack.enter_context(sound_packets(audio_from, output)) if audio_from is not None else ()
-            packets = _video_packets(video, frames, rate)
-            for packet in heapq.merge(packets, sound, key=lambda packet: packet.dts * fraction(packet.time_base)):
-                output.mux(packet)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                output.close()
-            raise
-        output.close()
-
-
-def _add_video(output: Any, shape: tuple[int, ...], rate: Fraction) -> Any:
-    height, width = shape[:2]
-    # Same bytes every time: x264's choices depend on the number of threads, and its AVX-512 code for macroblock
-    # trees reads fresh memory, so that two runs differ; cpu-independent does without it.
-    options = {"crf": "16", "preset": "medium", "x264-params": "cpu-independent=1"}
-    stream = output.add_stream("libx264", rate=rate, options=options)
-    context = stream.codec_context
-    context.width, context.height = width + width % 2, height + height % 2
-    context.pix_fmt, context.time_base = "yuv420p", 1 / rate
-    context.thread_count, context.thread_type = 4, "FRAME"
-    context.colorspace = context.color_primaries = context.color_trc = BT709
-    context.color_range = LIMITED
-    if width % 2 or height % 2:
-        output.metadata[SIZE_TAG] = f"{width}x{height}"
-    return stream
-
-
-def _video_packets(stream: Any, frames: Iterator[np.ndarray], rate: Fraction) -> Iterator[Any]:
-    for number, pixels in enumerate(frames):
-        height, width = pixels.shape[:2]
-        if width % 2 or height % 2:
-            pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        frame = frame.reformat(
-            format="yuv420p",
-            src_colorspace=BT601,  # of no meaning for RGB, but PyAV 14 ignores the target if it equals this
-            dst_colorspace=BT709,
-            dst_color_range=LIMITED,
-            interpolation=ACCURATE,
-        )
-        frame.pts, frame.time_base = number, 1 / rate
-        yield from stream.encode(frame)
-    yield from stream.encode(None)

@@ -226,13 +226,43 @@ _OURS = (
 
 METRICS: dict[str, Metric] = {metric.id: metric for metric in _OURS}
 
+# -- what a method finds out while a run is made, for its record and its report: not taken from a sample, so that
+# -- benchmarks have no part of it. Series go by these names too, without the version.
+_BY_RUNS = (
+    Metric("reconstruction_psnr@1", "Reconstruction, PSNR",
+           "The clip, inverted and sampled back without guidance, against the source: how much survives inversion.",
+           "higher", ("frames", "source"), "dB"),
+    Metric("autoencoder_psnr@1", "Autoencoder, PSNR",
+           "The clip, encoded and decoded, against the source: no reconstruction can come closer.",
+           "higher", ("frames", "source"), "dB"),
+    Metric("sharpness@1", "Sharpness",
+           "Variance of the Laplacian of the grey picture, in squared grey levels: a blurred frame has little, a noisy "
+           "one much.",
+           "none", ("frames",)),
+    Metric("patch_error@1", "Patch error",
+           "Mean cost of the patches that frames are put together from: high where no key frame holds anything that "
+           "fits.",
+           "lower", ("frames", "source", "keyframes")),
+    Metric("backward@1", "Share of the later key frame",
+           "Pixels taken from the later of the two key frames, 1 = all.",
+           "none", ("frames", "keyframes")),
+    Metric("seams@1", "Seams within a frame",
+           "Share of the pixels whose right or lower neighbour is taken from the other key frame.",
+           "lower", ("frames", "keyframes")),
+    Metric("loss@1", "Loss while tuning",
+           "Mean squared error of the noise that the network predicts, step by step.",
+           "lower", ("frames", "prompt")),
+)  # fmt: skip
+BY_RUNS: dict[str, Metric] = {metric.id: metric for metric in _BY_RUNS}
+
 
 def describe(name: str) -> Metric | None:
     """The metric called `name`, with or without its version or its flow's name; None if unknown."""
     name = name.partition("/")[0]
-    if name in METRICS:
-        return METRICS[name]
-    return next((metric for metric in METRICS.values() if metric.name == name), None)
+    known = METRICS | BY_RUNS
+    if name in known:
+        return known[name]
+    return next((metric for metric in known.values() if metric.name == name), None)
 
 
 def all_metrics() -> dict[str, Metric]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from videoedit.errors import WeightsError
+from videoedit.models.assets import MINI_CLIP
 
-MINI_CLIP = Path(__file__).parents[1] / "assets" / "mini" / "clip"
 Part = Literal["model", "processor"]
 
 

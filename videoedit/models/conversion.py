@@ -46,7 +46,7 @@ def _raft_name(name: str) -> str:
 
 
 def _is_alias(name: str, state: dict[str, Tensor]) -> bool:
-    """Whether this is a block's last norm under its second name; it is also ``downsample.1``."""
+    """True of a block's last norm under its second name; it is also ``downsample.1``."""
     block = re.match(r"(.+layer\d\.\d\.)norm(\d)\.", name)
     return bool(block) and f"{block[1]}conv{block[2]}.weight" not in state  # type: ignore[index]
 

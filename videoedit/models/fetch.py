@@ -60,12 +60,12 @@ class Fetchable:
     parts: tuple[tuple[Source, ...], ...]
 
     def pinned(self) -> set[str]:
-        """What a fetched file may say of the sha256 of its sources."""
+        """All that a fetched file may say of the sha256 of its sources."""
         return {" ".join(source.sha256 for source in sources) for sources in itertools.product(*self.parts)}
 
 
 def cache_folder() -> Path:
-    """Where fetched weights are kept: $VIDEOEDIT_CACHE, or ~/.cache/videoedit."""
+    """The folder in which fetched weights are kept: $VIDEOEDIT_CACHE, or ~/.cache/videoedit."""
     return Path(os.environ.get("VIDEOEDIT_CACHE") or Path.home() / ".cache" / "videoedit").expanduser()
 
 
@@ -84,7 +84,7 @@ def fetched(name: str) -> Path | None:
 
 
 def describe(name: str) -> str:
-    """What the weights `name` are, where they come from and under which licence, for people."""
+    """A description of the weights `name` for people: what they are, where they come from, under which licence."""
     item = _find(name)
     lines = [f"{name}: {item.what}", f"  source   {item.url}"]
     for sources in item.parts:

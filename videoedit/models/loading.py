@@ -13,13 +13,14 @@ import diffusers
 import torch
 import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from huggingface_hub import scan_cache_dir, snapshot_download
+from huggingface_hub import CachedRepoInfo, scan_cache_dir, snapshot_download
 from huggingface_hub.errors import CacheNotFound, HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from videoedit.diffusion.ddim import as_ddim
 from videoedit.errors import ConfigError, WeightsError
+from videoedit.models.assets import MINI, is_embedded
 from videoedit.models.weights import (
     PICKLES,
     SD_CHECKPOINT,
@@ -34,7 +35,6 @@ from videoedit.types import Models
 
 __all__ = ["available_models", "fingerprint", "load_models"]
 
-MINI = Path(__file__).parents[1] / "assets" / "mini"
 _CLASSES = {"vae": "AutoencoderKL", "unet": "UNet2DConditionModel", "text_encoder": "CLIPTextModel"}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -89,11 +89,18 @@ def available_models() -> list[str]:
     except CacheNotFound:
         return lines
     for repo in sorted(cached, key=lambda repo: repo.repo_id):
-        files = [file for revision in repo.revisions for file in revision.files]
-        indices = [file.file_path for file in files if file.file_name == "model_index.json"]
-        if any(read_json(index).get("_class_name") == "StableDiffusionPipeline" for index in indices):
+        if _is_stable_diffusion(repo):
             lines.append(f"{repo.repo_id}  from the hub's cache ({repo.size_on_disk_str})")
     return lines
+
+
+def _is_stable_diffusion(repo: CachedRepoInfo) -> bool:
+    for revision in repo.revisions:
+        for file in revision.files:
+            is_index = file.file_name == "model_index.json"
+            if is_index and read_json(file.file_path).get("_class_name") == "StableDiffusionPipeline":
+                return True
+    return False
 
 
 # -- where ---------------------------------------------------------------------------------------------
@@ -101,7 +108,7 @@ def available_models() -> list[str]:
 
 def _locate(name: str, allow_pickle: bool) -> Path:
     """The local folder or file that `name` stands for, fetched from the hub if it has to be."""
-    if name == "mini":
+    if is_embedded(name):
         if not (MINI / "model_index.json").is_file():
             raise WeightsError(
                 f"the embedded model is not in this installation (no {MINI / 'model_index.json'}); "
@@ -194,7 +201,7 @@ def _checked_configs(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _advice(config: dict[str, Any]) -> str:
-    """What a network that is almost right is, and what to do with it."""
+    """A few words on a network that is almost right: its kind, and what to do with it."""
     if config.get("_class_name") != "UNet3DConditionModel":
         return ""
     if str(config.get("mid_block_type")).endswith("3DCrossAttn"):
@@ -218,7 +225,7 @@ def _check_widths(folder: Path, unet: dict[str, Any], vae: dict[str, Any], text:
 
 
 def _not_a_model(folder: Path) -> str:
-    """Why a folder without model_index.json cannot be loaded."""
+    """The reason why a folder without model_index.json cannot be loaded."""
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     if found := config.get("_class_name") or (config.get("architectures") or [None])[0]:
         advice = _advice(config)

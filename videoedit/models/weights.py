@@ -35,10 +35,10 @@ SD_CHECKPOINT = "a Stable Diffusion checkpoint"
 
 
 def kind_of(names: Iterable[str]) -> str:
-    """What a file with tensors of these names is, in words for an error message."""
-    names = list(names)
+    """The kind of file that has tensors of these names, in words for an error message."""
+    text = "\n".join(names)
     for parts, kind in _KINDS:
-        if any(part in name for name in names for part in parts):
+        if any(part in text for part in parts):
             return kind
     return "of an unknown kind"
 
@@ -65,7 +65,9 @@ def check_part(folder: Path, allow_pickle: bool) -> dict[str, Any]:
     """Find and check the weights of one component; returns what `from_pretrained` has to be told about them."""
     for variant in (None, "fp16", "bf16", "ema"):
         infix = f".{variant}" if variant else ""
-        safe = [file for stem in _STEMS for file in _files(folder, stem, infix, ".safetensors")]
+        safe = []
+        for stem in _STEMS:
+            safe += _files(folder, stem, infix, ".safetensors")
         for file in safe:
             tensor_names(file)
         if safe:
@@ -119,8 +121,12 @@ def fingerprint(path: Path, parts: Iterable[str] = ("vae", "unet", "text_encoder
 
 
 def _weight_files(folder: Path, parts: Iterable[str]) -> list[Path]:
-    suffixes = (".safetensors", *PICKLES)
-    return sorted(file for part in parts for file in (folder / part).glob("*") if file.suffix in suffixes)
+    files = []
+    for part in parts:
+        for file in (folder / part).glob("*"):
+            if file.suffix in (".safetensors", *PICKLES):
+                files.append(file)
+    return sorted(files)
 
 
 @lru_cache(maxsize=256)

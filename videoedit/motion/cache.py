@@ -31,7 +31,7 @@ class FlowCache:
     estimator: str
 
     def path(self, first: np.ndarray, second: np.ndarray) -> Path:
-        """Where the flow between two pictures is, or would be."""
+        """The file in which the flow between two pictures is, or would be."""
         key = hashlib.sha256(f"{self.estimator} {first.shape}".encode())
         for picture in (first, second):
             key.update(np.ascontiguousarray(picture).data)

@@ -1,4 +1,4 @@
-"""Who estimates optical flow: RAFT, OpenCV's DIS, or flow files of the user's own.
+"""Estimators of optical flow: RAFT, OpenCV's DIS, or flow files of the user's own.
 
 Conventions are those of `videoedit.motion.flow`. Estimators take two pictures, uint8 ``[H, W, 3]`` RGB of one size,
 and return the flow from the first to the second, float32 ``[1, 2, H, W]`` on the CPU, in pixels of the pictures given.
@@ -175,8 +175,8 @@ class Dis:
         self.name = "dis" if preset == "medium" else f"dis-{preset}"
 
     def __call__(self, reference: np.ndarray, target: np.ndarray, indices: Indices | None = None) -> Tensor:
-        grey = np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (reference, target)])
-        return _at_working_size(self._estimate, torch.from_numpy(grey)[:, None].float(), DIS_SIDE)
+        gray = np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (reference, target)])
+        return _at_working_size(self._estimate, torch.from_numpy(gray)[:, None].float(), DIS_SIDE)
 
     def _estimate(self, pictures: Tensor) -> Tensor:
         reference, target = pictures[:, 0].round().to(torch.uint8).numpy()

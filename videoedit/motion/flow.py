@@ -41,7 +41,7 @@ def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def occlusion(flow_fwd: Tensor, flow_bwd: Tensor) -> tuple[Tensor, Tensor]:
-    """Where there and back again does not end where it began (UnFlow, Meister et al. 2018, Eq. 1).
+    """Pixels from which there and back again does not end where it began (UnFlow, Meister et al. 2018, Eq. 1).
 
     Returns ``(occ_fwd, occ_bwd)``, bool [B, 1, H, W], True = occluded: `occ_fwd` on the first picture, for pixels
     that the second one does not show; `occ_bwd` on the second. Pixel p is occluded in the first if

@@ -23,10 +23,11 @@ def contact_sheet(
     rows = []
     for label, frames in videos.items():
         chosen = np.linspace(0, len(frames) - 1, min(columns, len(frames))).round().astype(int)
-        cells = [_fit(frames[index], side) for index in chosen]
-        gap = np.full((cells[0].shape[0], 4, 3), _paper(dark), np.uint8)
-        row = np.concatenate([part for cell in cells for part in (gap, cell)][1:], axis=1)
-        rows.append((label, row))
+        cells = []
+        for index in chosen:
+            cell = _fit(frames[index], side)
+            cells += [np.full((cell.shape[0], 4, 3), _paper(dark), np.uint8), cell]
+        rows.append((label, np.concatenate(cells[1:], axis=1)))
     margin = max(8, side // 12)
     width = max(row.shape[1] for _, row in rows)
     parts = [np.full((margin, width, 3), _paper(dark), np.uint8)]

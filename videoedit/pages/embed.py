@@ -1,154 +1,148 @@
-"""The videos and pictures of a run as its page shows them: each inside the page where the limit allows it."""
+"""Videos and pictures inside a page: whole where the limit allows it, else as smaller copies, else as links."""
 
 from __future__ import annotations
 
+import base64
+import math
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
+import av
 import cv2
 import numpy as np
 
 from videoedit.errors import InputError
-from videoedit.pages.html import SMALL, data_uri, preview, thumbnail
+from videoedit.media.video import iter_frames, probe, stretch_frames, write_video
 
 EMBED_LIMIT = 30 * 2**20  # bytes of video inside one page
-PREVIEW_SIDE = 480  # longer side, pixels, of a preview that stands in for a video over the limit
-STRIP_FRAMES = 8
-ROLES = {"source": "Source", "reconstruction": "Reconstruction", "edit": "Edit", "truth": "Ground truth"}
+LEAST_SHARE = 24 * 2**10  # bytes; where a video's share is below this, no preview is worth its while
+SMALL = 192  # a video up to this wide is enlarged with hard pixels
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Some frames of a video file: every `stride`-th from `start` on, `count` of them; None: all of the file."""
+
+    path: Path
+    frames: tuple[int, int, int] | None = None  # start, stride, count
 
 
 @dataclass
 class ShownVideo:
-    """A video of the run as the page shows it."""
+    """A video as a page shows it: inside the page (`data`), or as a file beside it (`link`), or both."""
 
-    label: str
-    prompt: str
-    role: str
-    path: Path
-    frames: np.ndarray | None = None  # up to STRIP_FRAMES of them, uint8 [N, H, W, 3]
-    num_frames: int = 0
-    fps: float = 0.0
     width: int = 0
     height: int = 0
-    src: str = ""
-    linked: bool = False  # src is a file beside the page
-    link: str = ""  # the full video, where the page holds a preview
+    data: str = ""  # base64 of an mp4
+    link: str = ""  # the whole file, where the page holds a smaller copy or none
     remark: str = ""
     problem: str = ""
 
     @property
-    def role_name(self) -> str:
-        return ROLES.get(self.role, self.role.capitalize() or "Video")
+    def src(self) -> str:
+        """The address that a browser plays; empty where there is nothing to show."""
+        return f"data:video/mp4;base64,{self.data}" if self.data else self.link
 
     @property
-    def small(self) -> bool:
+    def is_linked(self) -> bool:
+        """True where the page itself holds nothing of the video."""
+        return bool(self.link and not self.data)
+
+    @property
+    def is_small(self) -> bool:
         return 0 < self.width <= SMALL
 
 
-def load_videos(folder: Path, record: Mapping[str, Any]) -> list[ShownVideo]:
-    """The videos that the record of a run names; one that is missing or broken has a problem instead."""
-    videos = [
-        ShownVideo(
-            str(v.get("label", "")),
-            str(v.get("prompt") or ""),
-            str(v.get("role", "")),
-            folder / str(v.get("file", "")),
-        )
-        for v in record.get("videos", [])
-    ]
-    there = [video for video in videos if video.path.is_file()]
-    for video in videos:
-        if video not in there:
-            video.problem = f"{video.path.name or 'The video'} is not in the run folder."
-    total = sum(video.path.stat().st_size for video in there)
-    share = EMBED_LIMIT if total <= EMBED_LIMIT else EMBED_LIMIT // max(1, len(there))
-    for video in there:
+def embed(videos: Sequence[tuple[Cut, ShownVideo]], folder: Path, *, side: int) -> None:
+    """Put videos, whose files can be read, into the page that lies in `folder`.
+
+    Together they take EMBED_LIMIT bytes at most. If the files are larger, each has an equal share: one over it becomes
+    a copy whose longer side is at most `side` pixels, or a link if even that is too large. What cannot be cut out of
+    its file becomes a problem.
+    """
+    whole, total = [], 0
+    for cut, _ in videos:
+        whole.append(_is_whole(cut))
+        total += cut.path.stat().st_size if whole[-1] else 0
+    limit = EMBED_LIMIT if total <= EMBED_LIMIT else EMBED_LIMIT // len(videos)
+    for (cut, video), fits in zip(videos, whole, strict=True):
         try:
-            _inspect(video)
+            _embed(cut, video, folder, fits, limit, side)
         except InputError as error:
-            video.problem = f"{video.path.name} cannot be read: {error}"
-            continue
-        _embed(video, folder, share)
-    return videos
+            video.problem = f"{cut.path.name}: {error}"
 
 
-def _inspect(video: ShownVideo) -> None:
-    """Fill in sizes, rate and some frames."""
-    from videoedit.media.video import iter_frames, probe
-
-    info = probe(video.path)
-    video.fps, video.width, video.height = float(info.fps), info.width, info.height
-    wanted = set(np.linspace(0, max(0, info.frames - 1), STRIP_FRAMES).round().astype(int).tolist())
-    kept, count = [], 0
-    for index, frame in enumerate(iter_frames(video.path, start=0, stride=1, num_frames=None)):
-        count = index + 1
-        if index in wanted:
-            kept.append(thumbnail(frame))
-    video.num_frames, video.frames = count, np.stack(kept) if kept else None
+def _is_whole(cut: Cut) -> bool:
+    """True if the cut is all of a file that browsers play as it is."""
+    if cut.path.suffix.lower() not in (".mp4", ".m4v"):
+        return False
+    with av.open(str(cut.path)) as container:
+        context = container.streams.video[0].codec_context
+        plays = context.name == "h264" and context.pix_fmt == "yuv420p"
+    return plays and (cut.frames is None or cut.frames == (0, 1, probe(cut.path).frames))
 
 
-def _embed(video: ShownVideo, folder: Path, share: int) -> None:
-    """Put a video into the page, or a smaller copy of it, or a link if even that is over its share of bytes."""
-    size = video.path.stat().st_size
-    name = os.path.relpath(video.path, folder)
-    if size <= share:
-        video.src = data_uri("video/mp4", video.path.read_bytes())
+def _embed(cut: Cut, video: ShownVideo, folder: Path, whole: bool, limit: int, side: int) -> None:
+    """Put one video into the page: the file, a smaller copy of the cut, or only a link."""
+    size = cut.path.stat().st_size
+    if whole and size <= limit:
+        video.data = _base64(cut.path.read_bytes())
         return
-    smaller = preview(video.path, share, PREVIEW_SIDE)
-    video.link = quote(name)
-    if smaller is not None:
-        video.src = data_uri("video/mp4", smaller)
-        video.remark = f"A smaller preview: the video has {size / 2**20:.0f} MiB."
-    else:
-        video.src, video.linked = quote(name), True
-        video.remark = f"Not inside this page ({size / 2**20:.0f} MiB): keep it beside it."
+    copy = None
+    if limit >= LEAST_SHARE or not whole:
+        copy = _preview(cut, limit if whole else math.inf, side)  # a cut has no file to link to
+    if copy is not None:
+        video.data = _base64(copy)
+    if whole or copy is None:
+        video.link = quote(os.path.relpath(cut.path, folder))
+        video.remark = (
+            f"A smaller preview: the video has {size / 2**20:.1f} MiB."
+            if copy is not None
+            else f"Not inside this page ({size / 2**20:.1f} MiB): keep it beside it."
+        )
 
 
-def group_videos(videos: Sequence[ShownVideo]) -> list[list[ShownVideo]]:
-    """Source, then each edit with its ground truth beside it, then the rest; where there are many, in pairs."""
-    sources = [video for video in videos if video.role == "source"]
-    edits = [video for video in videos if video.role == "edit"]
-    others = [video for video in videos if video.role not in ("source", "edit")]
-    groups = [[source] for source in sources]
-    for edit in edits:
-        mates = [v for v in others if v.role == "truth" and edit.prompt and v.prompt == edit.prompt]
-        others = [v for v in others if v not in mates[:1]]
-        groups.append([edit, *mates[:1]])
-    if len(videos) > 4 and len(sources) == 1 and others and others[0].role == "reconstruction":
-        groups[0].append(others.pop(0))
-    return groups + [[video] for video in others]
+def _preview(cut: Cut, limit: float, side: int) -> bytes | None:
+    """A copy (mp4) of at most `limit` bytes with the longer side at most `side` pixels; None if that is not enough."""
+    start, stride, count = cut.frames or (0, 1, None)
+    info = probe(cut.path)
+    scale = min(1.0, side / max(info.width, info.height))
+    size = max(2, round(info.width * scale / 2) * 2), max(2, round(info.height * scale / 2) * 2)
+    frames = iter_frames(cut.path, start=start, stride=stride, num_frames=count)
+    with tempfile.TemporaryDirectory() as temporary:
+        target = Path(temporary) / "preview.mp4"
+        write_video(target, (stretch_frames(frame, size) for frame in frames), info.fps / stride)
+        return target.read_bytes() if target.stat().st_size <= limit else None
 
 
-def contact_strip(video: ShownVideo) -> dict[str, Any] | None:
-    """The contact strip of a video: frames side by side with a thin gap."""
-    if video.frames is None:
-        return None
-    count, height, width = video.frames.shape[:3]
-    gap = max(1, width // 48)
-    strip = np.zeros((height, STRIP_FRAMES * (width + gap) - gap, 4), np.uint8)
-    for index, frame in enumerate(video.frames):
-        left = index * (width + gap)
-        strip[:, left : left + width, :3], strip[:, left : left + width, 3] = frame[..., ::-1], 255
-    way = ".png" if video.small else ".webp"
-    options = [] if video.small else [cv2.IMWRITE_WEBP_QUALITY, 80]
-    data = cv2.imencode(way, strip, options)[1].tobytes()
-    caption = video.prompt or (video.label if video.label.lower() != video.role_name.lower() else "")
-    return {
-        "src": data_uri(f"image/{way[1:]}", data), "role_name": video.role_name, "caption": caption,
-        "alt": f"{count} frames of {video.num_frames} of {video.role_name.lower()} {caption}".strip(),
-        "width": strip.shape[1], "height": height, "small": video.small,
-    }  # fmt: skip
+# -------------------------------------------------------------------------------------------------- pictures
 
 
-def load_picture(folder: Path, entry: Mapping[str, str]) -> dict[str, Any] | None:
-    """A picture of the run: ``{"title": ..., "file": a png or webp in the folder, "caption": ...}``."""
-    path = folder / entry["file"]
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        return None
-    source = data_uri(f"image/{path.suffix[1:]}", path.read_bytes())
-    return {**entry, "src": source, "width": image.shape[1], "height": image.shape[0]}
+def thumbnail(frame: np.ndarray, side: int = 224) -> np.ndarray:
+    """The frame, shrunk so that its longer side is at most `side`."""
+    height, width = frame.shape[:2]
+    if max(height, width) <= side:
+        return frame
+    scale = side / max(height, width)
+    return stretch_frames(frame, (max(1, round(width * scale)), max(1, round(height * scale))))
+
+
+def encoded_picture(image: np.ndarray, *, quality: int | None) -> str:
+    """uint8 [H, W, 3] RGB, or 4 with opacity, as an address: webp of this quality (0 to 100), or png for None."""
+    swapped = image[..., [2, 1, 0, *range(3, image.shape[2])]]
+    if quality is None:
+        return data_uri("image/png", cv2.imencode(".png", swapped)[1].tobytes())
+    return data_uri("image/webp", cv2.imencode(".webp", swapped, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes())
+
+
+def data_uri(kind: str, data: bytes) -> str:
+    """`data` of the media type `kind` as an address that needs no network."""
+    return f"data:{kind};base64,{_base64(data)}"
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -131,6 +131,20 @@ def read_workspace(folder: Path, *, fresh: bool = False) -> dict[str, Any] | Non
     raise OutputError(f"{path} is not a record of this version; choose another folder with -o, or use --fresh")
 
 
+def latest_call(record: dict[str, Any]) -> dict[str, Any]:
+    """The settings, versions and steps (`stages`) of a record's latest call, to show; empty if it lists none."""
+    calls, known = record.get("calls"), record.get("steps")
+    if not (isinstance(calls, list) and calls and isinstance(calls[-1], dict) and isinstance(known, dict)):
+        return {}
+    latest = calls[-1]
+    stages = {}
+    for name, status in (latest.get("steps") or {}).items():
+        if isinstance(step := known.get(name), dict):
+            costs = {cost: step.get(cost) for cost in ("key", "seconds", "cpu_seconds", "peak_memory_mb")}
+            stages[name] = {**costs, "reused": status == "kept"}
+    return {"config": latest.get("config") or {}, "versions": latest.get("versions") or {}, "stages": stages}
+
+
 def _is_whole(record: dict[str, Any]) -> bool:
     """Tell whether a record has the parts that a run reads."""
     steps, calls, clip = record.get("steps"), record.get("calls"), record.get("clip")

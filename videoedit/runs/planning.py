@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from videoedit.config import ClipConfig
 from videoedit.errors import ConfigError, InputError
+from videoedit.models.assets import MINI, is_embedded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,7 +128,7 @@ def size_for(models: Models, video: Video | VideoInfo, asked: tuple[int, int] | 
 
 def local_folder(model: str) -> Path | None:
     """The diffusers folder on this disk that a model name stands for, if it is one."""
-    folder = Path(__file__).parents[1] / "assets/mini" if model == "mini" else Path(model).expanduser()
+    folder = MINI if is_embedded(model) else Path(model).expanduser()
     return folder if (folder / "unet/config.json").is_file() else None
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from rerender.translation.hed import Hed
 from videoedit.diffusion.latents import spatial_factor
 from videoedit.errors import ConfigError, ToolError, WeightsError
+from videoedit.models.assets import is_embedded
 from videoedit.models.fetch import fetched
 from videoedit.models.loading import HUB_ID, fetch_from_hub, load_network, quiet_libraries
 from videoedit.models.weights import check_part, fingerprint, first_line, read_json
@@ -158,7 +159,7 @@ def _locate(spec: ControlSpec, models: Models, allow_pickle: bool) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
-    if spec.source is None and models.name == "mini":
+    if spec.source is None and is_embedded(models.name):
         raise WeightsError(f"the embedded model has no ControlNet for {spec.kind!r}, only for canny; use canny")
     if folder.exists() or not HUB_ID.fullmatch(name):
         raise WeightsError(
@@ -214,7 +215,7 @@ def canny_edges(frame: np.ndarray, thresholds: tuple[int, int], *, grey: bool = 
 def _detector(kind: str, models: Models, canny: tuple[int, int] | None) -> Detector:
     match kind:
         case "canny":
-            mini = models.name == "mini"
+            mini = is_embedded(models.name)
             return partial(canny_edges, thresholds=canny or (MINI_CANNY if mini else CANNY), grey=mini)
         case "depth":
             return _depth(models)

@@ -14,14 +14,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from videoedit.evaluation.page.plots import Curve, over_frames
-from videoedit.evaluation.page.summary import all_figures, clouds, findings, published, short_table
-from videoedit.evaluation.page.videos import Cut, Film, load_films
+from videoedit.evaluation.page.summary import all_figures, findings, published, scatters, short_table
+from videoedit.evaluation.page.videos import ClipVideo, load_videos
 from videoedit.evaluation.page.view import Method, View, counted
 from videoedit.evaluation.results import Results, UnitResult
 from videoedit.evaluation.statistics import ALL, contestants
 from videoedit.evaluation.tables import best
+from videoedit.pages.embed import Cut
 from videoedit.pages.html import flatten, render
+from videoedit.pages.plots import Curve, over_frames
 from videoedit.runs.folder import write_text
 
 PAGE = "index.html"
@@ -34,24 +35,23 @@ def write_page(results: Results, folder: Path) -> Path:
     Videos are taken from the places that the results name; one that is missing leaves a gap that says so.
     """
     view = View(results)
-    films = load_films(_cuts(results, folder), folder)
+    videos = load_videos(_cuts(results, folder), folder)
     context = {
         "head": _head(results),
         "methods": view.methods,
         "answer": short_table(view, [ALL], best(view.pairs, contestants(results))),
         "findings": findings(view),
-        "clouds": clouds(view),
+        "scatters": scatters(view),
         "kinds": short_table(view, view.kinds, {}),
         "failures": [unit for unit in results.units if unit.status == "failed"],
-        "groups": _groups(view, films, folder),
-        "films": {film.id: film.data for film in films.values() if film.data},
-        "linked": any(film.link and not film.data for film in films.values()),
+        "groups": _groups(view, videos, folder),
+        "data": {video.id: video.data for video in videos.values() if video.data},
+        "linked": any(video.is_linked for video in videos.values()),
         "figures": all_figures(view),
         "published": published(view),
         "skipped": _skipped(results),
         "settings": _settings(view),
-        "licences": {"videoedit": "Apache-2.0"}
-        | {name: info.licence for name, info in results.methods.items() if info.licence},
+        "licences": _licences(results),
         "environment": flatten(results.environment),
         "command": _command(results),
     }
@@ -61,22 +61,27 @@ def write_page(results: Results, folder: Path) -> Path:
 
 
 def _head(results: Results) -> dict[str, Any]:
-    units = results.units
-    edits = {(unit.clip, unit.edit): unit.type for unit in units}
+    """The title, and what was run, in a few facts."""
+    edits: dict[tuple[str, str], str] = {}  # and their types
+    clips, seeds, failed, partial = set(), set(), 0, 0
+    for unit in results.units:
+        edits[unit.clip, unit.edit] = unit.type
+        clips.add(unit.clip)
+        seeds.add(unit.seed)
+        failed += unit.status == "failed"
+        partial += unit.is_partial
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(edits.values()).items())
-    failed = sum(unit.status == "failed" for unit in units)
-    partial = sum(unit.is_partial for unit in units)
-    seeds = sorted({unit.seed for unit in units})
+    units = len(results.units)
     return {
         "title": results.title or results.suite,
         "suite": results.suite,
         "facts": [
-            counted(len({unit.clip for unit in units}), "clip"),
+            counted(len(clips), "clip"),
             counted(len(edits), "edit") + (f" ({kinds})" if kinds else ""),
             counted(len(contestants(results)), "method") + " and the sanity rows",
-            f"{counted(len(units), 'unit')}: {len(units) - failed} done, {failed} failed",
+            f"{counted(units, 'unit')}: {units - failed} done, {failed} failed",
             f"{partial} cover only part of their clip" if partial else "",
-            f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}" if seeds else "",
+            f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}" if seeds else "",
             results.created.replace("T", " ")[:16] + " UTC" if results.created else "",
         ],
     }
@@ -86,13 +91,13 @@ def _head(results: Results) -> dict[str, Any]:
 
 
 @dataclass
-class _Shown:
-    """One video of a row, or the reason why there is none."""
+class _Place:
+    """A place in a row: a video, or the reason why there is none."""
 
     title: str
-    method: str = ""  # empty for source and truth
-    colour: str = ""
-    film: Film | None = None
+    method: str = ""  # empty for source and ground truth
+    color: str = ""
+    video: ClipVideo | None = None
     start: float = 0.0  # seconds into the row
     problem: str = ""
     remarks: list[str] = field(default_factory=list)
@@ -108,44 +113,69 @@ def _cuts(results: Results, folder: Path) -> Iterable[Cut]:
 
 def _given(unit: UnitResult, folder: Path) -> dict[str, Cut]:
     """Source and ground truth of a unit's edit, the frames that were asked for."""
-    files = {"Source": unit.source, "Ground truth": unit.truth}
     frames = unit.asked if unit.asked[2] else None
-    return {title: Cut(folder / file, frames) for title, file in files.items() if file}
+    given = {}
+    if unit.source:
+        given["Source"] = Cut(folder / unit.source, frames)
+    if unit.truth:
+        given["Ground truth"] = Cut(folder / unit.truth, frames)
+    return given
 
 
-def _groups(view: View, films: Mapping[Cut, Film], folder: Path) -> list[dict[str, Any]]:
+def _groups(view: View, videos: Mapping[Cut, ClipVideo], folder: Path) -> list[dict[str, Any]]:
     """A row of videos for each (clip, edit, seed); a method that ran with one seed stands in the rows of all."""
-    units = view.results.units
-    seeds = sorted({unit.seed for unit in units})
-    seeded = {name: {unit.seed for unit in view.units_of(name)} for name in view.methods}
-    groups: dict[tuple[str, str, int], dict[str, UnitResult]] = {}
-    for unit in units:
+    seeded: dict[str, set[int]] = {}  # by method
+    for unit in view.results.units:
+        seeded.setdefault(unit.method, set()).add(unit.seed)
+    seeds = sorted(set().union(*seeded.values()))
+    rows: dict[tuple[str, str, int], dict[str, UnitResult]] = {}
+    for unit in view.results.units:
         for seed in seeds if len(seeded[unit.method]) == 1 else [unit.seed]:
-            groups.setdefault((unit.clip, unit.edit, seed), {})[unit.method] = unit
-    return [
-        {"anchor": f"edit-{number}", "seed": name[2] if len(seeds) > 1 else None, **_group(view, made, films, folder)}
-        for number, (name, made) in enumerate(groups.items(), 1)
-    ]
+            rows.setdefault((unit.clip, unit.edit, seed), {})[unit.method] = unit
+    groups = []
+    for number, ((_, _, seed), units) in enumerate(rows.items(), 1):
+        named = {"anchor": f"edit-{number}", "seed": seed if len(seeds) > 1 else None}
+        groups.append(named | _group(view, units, videos, folder))
+    return groups
 
 
-def _group(view: View, units: Mapping[str, UnitResult], films: Mapping[Cut, Film], folder: Path) -> dict[str, Any]:
+def _group(
+    view: View, units: Mapping[str, UnitResult], videos: Mapping[Cut, ClipVideo], folder: Path
+) -> dict[str, Any]:
     """One row: source, ground truth, and what each method made of it."""
     first = next((unit for unit in units.values() if unit.source), next(iter(units.values())))
-    given = [_Shown(title, film=films[cut]) for title, cut in _given(first, folder).items()]
-    there = [(method, units[name]) for name, method in view.methods.items() if name in units]
-    series = [name for name in view.metrics if any(unit.series.get(name) for _, unit in there)]
-    steady = [name for name in view.headline if view.results.metrics[name].group == "consistency"]
-    shown = [name for name in series if name in steady] or series[:2]
+    places = []
+    for title, cut in _given(first, folder).items():
+        places.append(_Place(title, video=videos[cut]))
+    there, rates = [], []
+    for name, method in view.methods.items():
+        if name in units:
+            there.append((method, units[name]))
+            places.append(_edited(view, method, units[name], videos, folder))
+            rates.append(_rate(units[name]))
+    drawn, more = _series(view, there)
     return {
         "clip": first.clip,
         "edit": first.edit,
         "type": first.type,
         "prompt": first.prompt,
-        "fps": float(next(filter(None, (_rate(unit) for _, unit in there)), 8)),
-        "videos": given + [_edited(view, method, unit, films, folder) for method, unit in there],
-        "plots": _plots(view, there, shown),
-        "more_plots": _plots(view, there, [name for name in series if name not in shown]),
+        "fps": float(next(filter(None, rates), 8)),
+        "places": places,
+        "plots": _plots(view, there, drawn),
+        "more_plots": _plots(view, there, more),
     }
+
+
+def _series(view: View, units: Sequence[tuple[Method, UnitResult]]) -> tuple[list[str], list[str]]:
+    """The metrics with values frame by frame: those to show at once, of steadiness where there are such; the others."""
+    found, steady = [], []
+    for name in view.metrics:
+        if any(unit.series.get(name) for _, unit in units):
+            found.append(name)
+            if name in view.headline and view.results.metrics[name].group == "consistency":
+                steady.append(name)
+    shown = steady or found[:2]
+    return shown, [name for name in found if name not in shown]
 
 
 def _rate(unit: UnitResult) -> Fraction:
@@ -153,13 +183,13 @@ def _rate(unit: UnitResult) -> Fraction:
     return Fraction(unit.fps) * unit.frames[1] / max(1, unit.asked[1])
 
 
-def _edited(view: View, method: Method, unit: UnitResult, films: Mapping[Cut, Film], folder: Path) -> _Shown:
-    shown = _Shown(method.name, method.name, method.colour)
+def _edited(view: View, method: Method, unit: UnitResult, videos: Mapping[Cut, ClipVideo], folder: Path) -> _Place:
+    shown = _Place(method.name, method.name, method.color)
     if unit.status == "failed":
         shown.problem = f"Failed: {unit.reason}"
         return shown
-    shown.film = films[Cut(folder / unit.video)] if unit.video else None
-    shown.problem = "" if shown.film else "There is no video."
+    shown.video = videos[Cut(folder / unit.video)] if unit.video else None
+    shown.problem = "" if shown.video else "There is no video."
     first, step, _ = unit.asked
     if rate := _rate(unit):
         shown.start = float((unit.frames[0] - first) / (rate * max(1, step)))
@@ -181,28 +211,32 @@ def _ordinal(number_of: int) -> str:
 
 def _plots(view: View, units: Sequence[tuple[Method, UnitResult]], names: Iterable[str]) -> list[dict[str, Any]]:
     """One box for each of these metrics, its values frame by frame, all methods in it."""
-    done = [(method, unit) for method, unit in units if unit.status == "done"]
-    total = max((unit.asked[2] or unit.frames[2] for _, unit in done), default=0)
     drawn = []
     for name in names:
         # No frame comes before the first: a change there is given as 0, a calm that nobody measured.
         skip = int(view.results.metrics[name].group == "consistency")
-        curves = [
-            Curve(method.name, method.colour, *_spread(unit, values[skip:] if values[0] == 0 else values))
-            for method, unit in done
-            if (values := unit.series.get(name))
-        ]
+        total, curves = 0, []
+        for method, unit in units:
+            if unit.status != "done":
+                continue
+            total = max(total, unit.asked[2] or unit.frames[2])
+            if values := unit.series.get(name):
+                measured = values[skip:] if values[0] == 0 else values
+                curves.append(Curve(method.name, method.color, *_spread(unit, measured)))
         drawn.append(over_frames(view.title(name), curves, total))
-    return [plot for plot in drawn if plot]
+    return list(filter(None, drawn))
 
 
 def _spread(unit: UnitResult, values: Sequence[float]) -> tuple[list[int], Sequence[float], list[int]]:
-    """Where a unit's values and key frames stand among the frames asked for; values of pairs at the later frame."""
+    """Places of a unit's values and key frames among the frames asked for; values of pairs at the later frame."""
     start, stride, count = unit.frames
     first, step, _ = unit.asked if unit.asked[2] else unit.frames
-    places = [(start + stride * i - first) // max(1, step) for i in range(count)]
+    places = []
+    for index in range(count):
+        places.append((start + stride * index - first) // max(1, step))
     values = values[:count]
-    return places[count - len(values) :], values, [places[key] for key in unit.keyframes if 0 <= key < count]
+    keyframes = [places[key] for key in unit.keyframes if 0 <= key < count]
+    return places[count - len(values) :], values, keyframes
 
 
 # ------------------------------------------------------------------------------------------- how it was made
@@ -226,10 +260,20 @@ def _settings(view: View) -> list[dict[str, Any]]:
     return shown
 
 
+def _licences(results: Results) -> dict[str, str]:
+    licences = {"videoedit": "Apache-2.0"}
+    for name, info in results.methods.items():
+        if info.licence:
+            licences[name] = info.licence
+    return licences
+
+
 def _command(results: Results) -> str:
-    ours = [name for name in contestants(results) if not results.methods[name].imported]
-    words = ["videoedit", "bench", "run", "suite.yaml"]
-    words += ["--methods", ",".join(ours)] if ours else []
+    ours, theirs = [], []
     for name in contestants(results):
-        words += ["--results", f"{name}=FOLDER"] if results.methods[name].imported else []
-    return shlex.join([*words, "-o", "OUT"])
+        if results.methods[name].imported:
+            theirs += ["--results", f"{name}=FOLDER"]
+        else:
+            ours.append(name)
+    methods = ["--methods", ",".join(ours)] if ours else []
+    return shlex.join(["videoedit", "bench", "run", "suite.yaml", *methods, *theirs, "-o", "OUT"])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from videoedit.evaluation.page.plots import Spot, cloud
-from videoedit.evaluation.page.view import ARROWS, GROUPS, View, Words, counted, coverage
-from videoedit.evaluation.published import obstacle, read_published
+from videoedit.evaluation.page.view import ARROWS, GROUPS, Method, View, Words, counted, coverage
+from videoedit.evaluation.published import Table, obstacle, read_published
 from videoedit.evaluation.statistics import ALL, Row, contestants
 from videoedit.pages.html import number
+from videoedit.pages.plots import Spot, scatter
 
 
 def short_table(
@@ -20,31 +20,16 @@ def short_table(
     leaders: Mapping[str, str],  # metric -> the method that beats all others
 ) -> dict[str, Any]:
     """Methods x headline metrics, a body for each type; intervals of one column are drawn on one scale."""
-    names = view.headline
-    found = {(row.type, row.method, row.metric): row for row in view.rows if row.type in types}
-    scales = {name: _scale([row for row in found.values() if row.metric == name]) for name in names}
-    columns = [view.column(name) for name in names]
-    for column, before in zip(columns, [None, *columns], strict=False):
-        column["starts"] = before is None or before["group"] != column["group"]
+    columns = _columns(view, types, leaders)
     spans = Counter(column["group"] for column in columns)
     bodies = []
     for kind in types:
-        edits = len({(unit.clip, unit.edit) for unit in view.results.units if kind in (ALL, unit.type)})
-        lines = []
-        for method in view.methods.values():
-            units = view.units_of(method.name, kind)
-            cells = [_cell(found[kind, method.name, name], view.words[name], scales[name], edits) for name in names]
-            for cell, column in zip(cells, columns, strict=True):
-                leads = leaders.get(column["id"]) == method.name
-                cell |= {"of": column["title"], "starts": column["starts"], "leads": leads}
-            failed = sum(unit.status == "failed" for unit in units)
-            lines.append({
-                "method": method,
-                "partial": coverage(units),
-                "failed": f"{failed} of {len(units)} failed" if failed else "",
-                "cells": cells,
-            })  # fmt: skip
-        bodies.append({"title": kind, "edits": counted(edits, "edit"), "rows": lines})
+        edits = set()
+        for unit in view.results.units:
+            if kind in (ALL, unit.type):
+                edits.add((unit.clip, unit.edit))
+        rows = [_short_row(view, method, kind, columns, len(edits)) for method in view.methods.values()]
+        bodies.append({"title": kind, "edits": counted(len(edits), "edit"), "rows": rows})
     return {
         "columns": columns,
         "groups": [{"title": GROUPS.get(group, group), "span": span} for group, span in spans.items()],
@@ -53,9 +38,41 @@ def short_table(
     }
 
 
-def _scale(rows: Iterable[Row]) -> tuple[float, float]:
-    values = [v for row in rows for v in (row.mean, row.low, row.high) if v is not None and math.isfinite(v)]
-    return (min(values), max(values)) if values else (0.0, 0.0)
+def _columns(view: View, types: Sequence[str], leaders: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The headline metrics: what stands above each, the scale of its intervals, and who leads in it."""
+    columns: list[dict[str, Any]] = []
+    for name in view.headline:
+        column = view.column(name)
+        values = []
+        for row in view.rows:
+            if row.metric == name and row.type in types:
+                values += [
+                    value for value in (row.mean, row.low, row.high) if value is not None and math.isfinite(value)
+                ]
+        column["scale"] = (min(values), max(values)) if values else (0.0, 0.0)
+        column["starts"] = not columns or columns[-1]["group"] != column["group"]
+        column["leader"] = leaders.get(name)
+        columns.append(column)
+    return columns
+
+
+def _short_row(
+    view: View, method: Method, kind: str, columns: Sequence[Mapping[str, Any]], edits: int
+) -> dict[str, Any]:
+    """A method's means over the edits of one type, of which there are so many."""
+    cells = []
+    for column in columns:
+        cell = _cell(view.found[kind, method.name, column["id"]], view.words[column["id"]], column["scale"], edits)
+        leads = column["leader"] == method.name
+        cells.append(cell | {"of": column["title"], "starts": column["starts"], "leads": leads})
+    units = view.units_of(method.name, kind)
+    failed = sum(unit.status == "failed" for unit in units)
+    return {
+        "method": method,
+        "partial": coverage(units),
+        "failed": f"{failed} of {len(units)} failed" if failed else "",
+        "cells": cells,
+    }
 
 
 def _cell(row: Row, words: Words, scale: tuple[float, float], edits: int) -> dict[str, Any]:
@@ -78,34 +95,41 @@ def _cell(row: Row, words: Words, scale: tuple[float, float], edits: int) -> dic
 
 
 def findings(view: View) -> list[dict[str, Any]]:
-    """What the paired tests tell apart: for each headline metric its best method against each other one."""
+    """Paired tests, in words: for each headline metric, its best method against each other one."""
     found = []
     for name in view.headline:
+        means = {}
+        for method in contestants(view.results):
+            mean = view.overall[method, name].mean
+            if mean is not None:
+                means[method] = mean
         better = view.results.metrics[name].better
-        means = {method: view.overall[method, name].mean for method in contestants(view.results)}
-        there = {method: mean for method, mean in means.items() if mean is not None}
-        if better == "none" or len(there) < 2:
+        if better == "none" or len(means) < 2:
             continue
-        badness = {method: _badness(mean, better) for method, mean in there.items()}
-        leader = min(badness, key=badness.__getitem__)
-        against = []
-        for pair in (p for p in view.pairs if p.metric == name and leader in (p.first, p.second) and p.n):
-            sign = 1 if pair.first == leader else -1
-            low, high = (pair.low, pair.high) if sign == 1 else (_minus(pair.high), _minus(pair.low))
-            against.append({
-                "other": view.methods[pair.second if sign == 1 else pair.first],
-                "winner": pair.winner,
-                "difference": view.words[name].signed(sign * (pair.difference or 0.0)),
-                "range": view.words[name].interval(low, high),
-                "p": _p(pair.p),
-                "n": pair.n,
-            })  # fmt: skip
-        if against:
-            value = view.words[name].text(there[leader])
-            found.append(
-                {"metric": view.column(name), "best": view.methods[leader], "value": value, "against": against}
-            )
+        leader = min(means, key=lambda method: _badness(means[method], better))
+        if against := _against(view, name, leader):
+            best, value = view.methods[leader], view.words[name].text(means[leader])
+            found.append({"metric": view.column(name), "best": best, "value": value, "against": against})
     return found
+
+
+def _against(view: View, name: str, leader: str) -> list[dict[str, Any]]:
+    """The tests of one metric in which a method was paired with another."""
+    against = []
+    for pair in view.pairs:
+        if pair.metric != name or leader not in (pair.first, pair.second) or not pair.n:
+            continue
+        is_first = pair.first == leader
+        low, high = (pair.low, pair.high) if is_first else (_minus(pair.high), _minus(pair.low))
+        against.append({
+            "other": view.methods[pair.second if is_first else pair.first],
+            "winner": pair.winner,
+            "difference": view.words[name].signed((1 if is_first else -1) * (pair.difference or 0.0)),
+            "range": view.words[name].interval(low, high),
+            "p": _p(pair.p),
+            "n": pair.n,
+        })  # fmt: skip
+    return against
 
 
 def _badness(value: float, better: str) -> float:
@@ -120,24 +144,26 @@ def _p(p: float | None) -> str:
     return "" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
-def clouds(view: View) -> list[dict[str, Any]]:
+def scatters(view: View) -> list[dict[str, Any]]:
     """Edit strength across; up, the first headline metric of steadiness and of match to the prompt."""
-    first = {view.results.metrics[name].group: name for name in reversed(view.headline)}
-    across = first.get("strength")
+    first: dict[str, str] = {}
+    for name in view.headline:
+        first.setdefault(view.results.metrics[name].group, name)
     drawn = []
     for group in ("consistency", "alignment"):
-        up = first.get(group)
-        if across is None or up is None:
-            continue
-        spots = [
-            Spot(method.name, method.colour, x.mean, y.mean, _range(x), _range(y))
-            for method in view.methods.values()
-            if (x := view.overall[method.name, across]).mean is not None and math.isfinite(x.mean)
-            and (y := view.overall[method.name, up]).mean is not None and math.isfinite(y.mean)
-        ]  # fmt: skip
-        if plot := cloud(spots, view.title(across), view.title(up)):
-            drawn.append(plot)
-    return drawn
+        if "strength" in first and group in first:
+            drawn.append(_scatter(view, first["strength"], first[group]))
+    return list(filter(None, drawn))
+
+
+def _scatter(view: View, across: str, up: str) -> dict[str, Any] | None:
+    """The means of two metrics against each other, where a method has both."""
+    spots = []
+    for method in view.methods.values():
+        x, y = view.overall[method.name, across], view.overall[method.name, up]
+        if x.mean is not None and y.mean is not None and math.isfinite(x.mean + y.mean):
+            spots.append(Spot(method.name, method.color, x.mean, y.mean, _range(x), _range(y)))
+    return scatter(spots, view.title(across), view.title(up))
 
 
 def _range(row: Row) -> tuple[float, float] | None:
@@ -158,37 +184,61 @@ def all_figures(view: View) -> list[dict[str, Any]]:
             cells.append({"method": method, "text": text, "range": words.interval(row.low, row.high), "n": row.n})
         column = view.column(name)
         bodies.setdefault(GROUPS.get(column["group"], column["group"]), []).append(column | {"cells": cells})
-    return [{"title": title, "rows": lines} for title, lines in bodies.items()]
+    return [{"title": title, "rows": rows} for title, rows in bodies.items()]
 
 
 def published(view: View) -> dict[str, Any] | None:
     """The published table that the suite names, our own means of the same metrics above it, in their units."""
-    results = view.results
-    if results.published is None:
+    if view.results.published is None:
         return None
-    table = read_published(results.published)
-    metrics = list(table.metrics.values())
-    why = {number_of.metric.name: obstacle(number_of, table, results) for number_of in table.numbers}
-    means = {place: row.mean for place, row in view.overall.items() if row.mean is not None}
-    lines: list[dict[str, Any]] = []
-    for method in view.methods.values():
-        ours = [means.get((method.name, metric.ours or "")) for metric in metrics]
-        cells = ["" if m is None else number(m / metric.factor) for m, metric in zip(ours, metrics, strict=True)]
-        if any(cells):
-            lines.append({"method": method.name, "colour": method.colour, "cells": cells, "source": "this run"})
-    for name, source in dict.fromkeys((n.method, n.source) for n in table.numbers):
-        printed = {n.metric.name: n for n in table.numbers if (n.method, n.source) == (name, source)}
-        cells = [number(printed[metric.name].value) if metric.name in printed else "" for metric in metrics]
-        notes = dict.fromkeys(n.note for n in printed.values() if n.note)
-        lines.append({"method": name, "colour": "", "cells": cells, "source": "; ".join([source.name, *notes])})
+    table = read_published(view.results.published)
+    why = {}
+    for printed in table.numbers:
+        why[printed.metric.name] = obstacle(printed, table, view.results)
+    columns = []
+    for metric in table.metrics.values():
+        arrow = ARROWS[metric.better]
+        columns.append({
+            "title": metric.name, "arrow": arrow, "meaning": metric.meaning, "id": metric.ours,
+            "why": why.get(metric.name),
+        })  # fmt: skip
     return {
         "title": table.title,
         "protocol": table.protocol,
-        "columns": [
-            {"title": m.name, "arrow": ARROWS[m.better], "meaning": m.meaning, "id": m.ours, "why": why.get(m.name)}
-            for m in metrics
-        ],
-        "rows": lines,
+        "columns": columns,
+        "rows": _our_lines(view, table) + _their_lines(table),
         "notes": table.notes,
-        "sources": list(dict.fromkeys(n.source for n in table.numbers)),
+        "sources": list(dict.fromkeys(printed.source for printed in table.numbers)),
     }
+
+
+def _our_lines(view: View, table: Table) -> list[dict[str, Any]]:
+    """A line for each of our methods that has a figure of the table's."""
+    lines = []
+    for method in view.methods.values():
+        cells = []
+        for metric in table.metrics.values():
+            row = view.overall.get((method.name, metric.ours or ""))
+            cells.append("" if row is None or row.mean is None else number(row.mean / metric.factor))
+        if any(cells):
+            lines.append({"method": method.name, "color": method.color, "cells": cells, "source": "this run"})
+    return lines
+
+
+def _their_lines(table: Table) -> list[dict[str, Any]]:
+    """A line for each method of a source, with the source's notes."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for printed in table.numbers:
+        new = {
+            "method": printed.method,
+            "color": "",
+            "cells": [""] * len(table.metrics),
+            "source": [printed.source.name],
+        }
+        line = found.setdefault((printed.method, printed.source.name), new)
+        line["cells"][list(table.metrics).index(printed.metric.name)] = number(printed.value)
+        if printed.note and printed.note not in line["source"]:
+            line["source"].append(printed.note)
+    for line in found.values():
+        line["source"] = "; ".join(line["source"])
+    return list(found.values())

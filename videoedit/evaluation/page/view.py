@@ -13,7 +13,7 @@ from videoedit.evaluation.statistics import ALL, SANITY, Paired, Row, compare_al
 from videoedit.evaluation.tables import table_metrics
 from videoedit.pages.html import BETTER, duration, memory, number
 
-COLOURS = 8  # classes c0 to c7 of the style
+COLORS = 8  # classes c0 to c7 of the style
 ARROWS = {"higher": "↑", "lower": "↓", "one": "→\N{NO-BREAK SPACE}1", "none": ""}
 GROUPS = {  # in the order of the columns: strength leads, so that nothing is read without it
     "strength": "How much changed",
@@ -32,14 +32,14 @@ class Method:
 
     name: str
     label: str  # what it is, in a few words; empty if its name says it
-    colour: str  # class of the style
+    color: str  # class of the style
     sanity: bool
     partial: str  # what it covers, if not all frames
 
 
 @dataclass(frozen=True)
 class Words:
-    """How the figures of one metric are written: all with as many decimals, so that a column can be read down."""
+    """The form of one metric's figures: all with as many decimals, so that a column can be read down."""
 
     unit: str
     decimals: int
@@ -84,12 +84,14 @@ class View:
         """Those that edit, in the results' order, then the sanity rows."""
         edit = list(contestants(self.results))
         methods = {}
-        for name in [*edit, *(name for name in SANITY if name in self.results.methods)]:
+        for name in [*edit, *SANITY]:
+            if name not in self.results.methods:
+                continue
             label = self.results.methods[name].label
             methods[name] = Method(
                 name,
                 label if label != name else "",
-                name if name in SANITY else f"c{edit.index(name) % COLOURS}",
+                name if name in SANITY else f"c{edit.index(name) % COLORS}",
                 name in SANITY,
                 coverage(self.units_of(name)),
             )
@@ -99,22 +101,28 @@ class View:
     def words(self) -> dict[str, Words]:
         """By metric: two digits of the smallest mean of a method that edits, but three to five of the largest."""
         counted = contestants(self.results) or tuple(self.results.methods)
-        means: dict[str, list[float]] = {name: [] for name in self.results.metrics}
+        means: dict[str, list[float]] = {}
         for (method, name), row in self.overall.items():
             if method in counted and row.mean and math.isfinite(row.mean):
-                means[name].append(abs(row.mean))
+                means.setdefault(name, []).append(abs(row.mean))
         words = {}
         for name, metric in self.results.metrics.items():
-            least, most = min(means[name], default=1.0), max(means[name], default=1.0)
+            sizes = means.get(name, [1.0])
+            least, most = min(sizes), max(sizes)
             top = 2 - math.floor(math.log10(most))
             decimals = min(max(1 - math.floor(math.log10(least)), top), top + 2)
             words[name] = Words(metric.unit, min(max(decimals, 0), 8))
         return words
 
     @cached_property
+    def found(self) -> dict[tuple[str, str, str], Row]:
+        """(type of edits, method, metric) -> its row."""
+        return {(row.type, row.method, row.metric): row for row in self.rows}
+
+    @cached_property
     def overall(self) -> dict[tuple[str, str], Row]:
         """(method, metric) -> its row over all edits."""
-        return {(row.method, row.metric): row for row in self.rows if row.type == ALL}
+        return {(method, metric): row for (kind, method, metric), row in self.found.items() if kind == ALL}
 
     @cached_property
     def pairs(self) -> list[Paired]:
@@ -124,9 +132,12 @@ class View:
     @cached_property
     def metrics(self) -> list[str]:
         """All metrics by group; within a group as the results have them."""
-        order = list(GROUPS)
-        groups = {name: metric.group for name, metric in self.results.metrics.items()}
-        return sorted(groups, key=lambda name: order.index(groups[name]) if groups[name] in order else len(order))
+        metrics, order = self.results.metrics, list(GROUPS)
+
+        def place(name: str) -> int:
+            return order.index(metrics[name].group) if metrics[name].group in order else len(order)
+
+        return sorted(metrics, key=place)
 
     @property
     def kinds(self) -> list[str]:
@@ -137,7 +148,7 @@ class View:
         return [unit for unit in self.results.units if unit.method == method and kind in (ALL, unit.type)]
 
     def column(self, name: str) -> dict[str, Any]:
-        """What the head of a metric's column or row says."""
+        """The head of a metric's column or row."""
         metric = self.results.metrics[name]
         return {
             "id": name, "title": metric.title, "group": metric.group, "meaning": metric.meaning,
@@ -152,12 +163,17 @@ class View:
 
 def coverage(units: Sequence[UnitResult]) -> str:
     """Such as "30 % of the frames of 3 edits" where a method covered fewer than were asked for."""
-    partial = [unit for unit in units if unit.is_partial]
+    done = partial = covered = asked = 0
+    for unit in units:
+        done += unit.status == "done"
+        if unit.is_partial:
+            partial += 1
+            covered += unit.frames[2]
+            asked += unit.asked[2]
     if not partial:
         return ""
-    share = sum(unit.frames[2] for unit in partial) / sum(unit.asked[2] for unit in partial)
-    whole = "" if len(partial) == sum(unit.status == "done" for unit in units) else f" of {len(partial)} edits"
-    return f"{100 * share:.0f} % of the frames{whole}"
+    whole = "" if partial == done else f" of {partial} edits"
+    return f"{100 * covered / asked:.0f} % of the frames{whole}"
 
 
 def counted(number_of: int, thing: str) -> str:
