@@ -49,7 +49,7 @@ def start(method: str, config: ClipConfig, folder: Path) -> int:
 def moment(folder: Path) -> str:
     """How far a killed run had come."""
     record = folder / "run.json"
-    stages = list(json.loads(record.read_text())["stages"]) if record.exists() else []
+    stages = list(json.loads(record.read_text())["steps"]) if record.exists() else []
     work = any(folder.glob("*.work")) or any(folder.glob("*.state.safetensors"))
     return f"after {stages[-1] if stages else 'the start'}{', in the middle of work' if work else ''}"
 

@@ -25,13 +25,13 @@ def test_every_installed_method_loads_and_its_flags_name_settings():
     for spec in (*all_methods(), *all_methods(COMMANDS)):
         keys = set(setting_keys(spec.load("config")))
         assert all(key in keys for flag in spec.flags for key in flag.keys)
-        assert callable(spec.load("edit")) and callable(spec.load("plan"))
+        assert callable(spec.load("edits")) and callable(spec.load("plan"))
 
 
 def test_unknown_and_broken_methods_are_named():
     with pytest.raises(MethodError, match="did you mean 'tuneavideo'"):
         get_method("tune-a-video")
-    broken = MethodSpec("broken", "", config="no.such:Thing", edit="", plan="")
+    broken = MethodSpec("broken", "", config="no.such:Thing", edits="", plan="")
     with pytest.raises(MethodError, match=r"no\.such:Thing"):
         broken.load("config")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -10,57 +11,12 @@ from pathlib import Path
 import pytest
 
 from videoedit.errors import OutputError
-from videoedit.runs.folder import atomic_path, file_stem, open_run, write_text
+from videoedit.files import atomic_path, file_stem, write_text
+from videoedit.runs.folder import latest_call, open_workspace, read_workspace
 
 
-def opened(folder: Path, *, fresh: bool = False, **identity):
-    return open_run(folder, identity={"method": "m", **identity}, record={"method": "m"}, fresh=fresh)
-
-
-def do_stage(run, name: str, key: str) -> bool:
-    """Run a stage that writes one file; returns whether it had to run."""
-    file = run.path(f"{name}.txt")
-    with run.stage(name, key, [file]) as needed:
-        if needed:
-            write_text(file, key)
-    return needed
-
-
-def test_stages_are_reused_only_for_the_same_key(tmp_path: Path):
-    with opened(tmp_path / "r") as run:
-        assert do_stage(run, "a", "1")
-        run.finish()
-    with opened(tmp_path / "r") as run:
-        assert not do_stage(run, "a", "1")
-        assert do_stage(run, "a", "2")
-        run.path("a.txt").unlink()
-        assert do_stage(run, "a", "2")
-
-
-def test_stages_of_other_calls_are_kept_apart_and_taken_up_again(tmp_path: Path):
-    with opened(tmp_path / "r") as run:
-        with run.stage("a", "1", []):
-            run.results["a"] = {"psnr": 30.5}
-        do_stage(run, "b", "1")
-    with opened(tmp_path / "r") as run:
-        do_stage(run, "c", "1")
-        assert list(run.record["stages"]) == ["c"]
-    with opened(tmp_path / "r") as run:
-        assert not do_stage(run, "b", "1")
-        with run.stage("a", "1", []) as needed:
-            assert not needed and run.results["a"] == {"psnr": 30.5}
-        assert {name: stage["reused"] for name, stage in run.record["stages"].items()} == {"b": True, "a": True}
-        assert list(run.record["earlier"]) == ["c"]
-    with opened(tmp_path / "r", fresh=True):
-        assert not list((tmp_path / "r").glob("*.txt"))
-
-
-def test_a_stage_counts_the_time_of_its_children(tmp_path: Path):
-    burn = "import time\nwhile time.process_time() < 0.4: pass"
-    with opened(tmp_path / "r") as run:
-        with run.stage("a", "1", []):
-            subprocess.run([sys.executable, "-c", burn], check=True)
-        assert run.record["stages"]["a"]["cpu_seconds"] >= 0.4
+def opened(folder: Path, *, method: str = "m", fresh: bool = False, **clip):
+    return open_workspace(folder, method=method, fresh=fresh, **clip)
 
 
 @pytest.mark.parametrize(
@@ -80,20 +36,59 @@ def test_texts_make_file_names_of_their_own(text: str, stem: str):
     assert file_stem(text) == stem or len(file_stem(text)) == len(stem) + 6
 
 
-def test_a_failed_stage_is_not_done(tmp_path: Path):
-    with opened(tmp_path / "r") as run:
-        with pytest.raises(RuntimeError), run.stage("a", "1", []):
-            raise RuntimeError
-        assert "a" not in run.record["stages"]
+def test_a_folder_belongs_to_one_method_and_one_clip(tmp_path: Path):
+    clip, other = Path("a.mp4"), Path("b.mp4")
+    with opened(tmp_path / "r", clip=clip, sha256="1") as workspace:
+        workspace.save()
+    for moved_or_replaced in ({"clip": other, "sha256": "1"}, {"clip": other, "sha256": "2"}):
+        with opened(tmp_path / "r", **moved_or_replaced) as workspace:
+            workspace.save()
+    with pytest.raises(OutputError, match="runs of m, not of other"), opened(tmp_path / "r", method="other"):
+        pass
+    with (
+        pytest.raises(OutputError, match=r"runs on another clip \(b\.mp4\)"),
+        opened(tmp_path / "r", clip=clip, sha256="3"),
+    ):
+        pass
+    with opened(tmp_path / "r", method="other", fresh=True) as workspace:
+        assert workspace.steps == {}
 
 
-def test_another_run_is_refused_and_named(tmp_path: Path):
-    with opened(tmp_path / "r", config={"seed": 1}):
+@pytest.mark.parametrize(
+    "text",
+    ["[1]", "{", "{}", '{"format": 1, "stages": {}}', '{"format": 2, "method": "m", "clip": {}, "steps": [], "calls": []}',
+     '{"format": 2, "method": "m", "clip": {}, "steps": {"a": {"key": "1", "files": []}}, "calls": []}',
+     "[" * 100_000],
+)  # fmt: skip
+def test_a_damaged_or_foreign_record_is_one_clear_line(text: str, tmp_path: Path):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(OutputError, match=r"choose another (folder )?with -o") as caught:
+        read_workspace(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_outside_the_folder_is_deleted_or_cut(tmp_path: Path):
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    folder = tmp_path / "r"
+    step = {"key": "1", "needs": {}, "files": {"../victim.txt": ["", 0, 0]}}
+    record = {"format": 2, "method": "m", "clip": {"path": "", "sha256": ""}, "steps": {"a": step}, "calls": []}
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(OutputError, match="outside its folder"), opened(folder, fresh=True):
         pass
-    with pytest.raises(OutputError, match=r"config\.seed"), opened(tmp_path / "r", config={"seed": 2}):
+    (folder / ".lock").unlink()
+    (folder / ".lock").symlink_to(victim)
+    with pytest.raises(OutputError, match="is a link"), opened(folder):
         pass
-    with opened(tmp_path / "r", fresh=True, config={"seed": 2}) as run:
-        assert run.record["stages"] == {}
+    assert victim.read_text() == "precious"
+
+
+def test_the_latest_call_shows_its_own_steps():
+    steps = {"a": {"key": "1", "seconds": 2.0}, "b": {"key": "2", "seconds": 3.0}}
+    calls = [{"config": 1, "steps": {"a": "made: not there yet"}}, {"config": {"x": 2}, "steps": {"b": "kept"}}]
+    shown = latest_call({"steps": steps, "calls": calls})
+    assert list(shown["stages"]) == ["b"] and shown["stages"]["b"]["reused"] and shown["config"] == {"x": 2}
 
 
 def test_foreign_folders_and_files_are_left_alone(tmp_path: Path):
@@ -138,7 +133,7 @@ def test_no_space_is_one_clear_error(write, tmp_path: Path):
     """A file size limit gives EFBIG where a full disk gives ENOSPC; both are told alike."""
     script = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from videoedit.runs.folder import atomic_path, write_text\n"
+        "from videoedit.files import atomic_path, write_text\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, (1000, {resource.RLIM_INFINITY}))\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "target = Path(sys.argv[1])\n"
@@ -154,8 +149,9 @@ def test_no_space_is_one_clear_error(write, tmp_path: Path):
 
 def test_leftovers_of_a_killed_run_are_swept(tmp_path: Path):
     script = (
-        "import sys, time; from pathlib import Path; from videoedit.runs.folder import open_run, atomic_path\n"
-        "with open_run(Path(sys.argv[1]), identity={'method': 'm'}, record={}, fresh=False) as run:\n"
+        "import sys, time; from pathlib import Path; from videoedit.files import atomic_path\n"
+        "from videoedit.runs.folder import open_workspace\n"
+        "with open_workspace(Path(sys.argv[1]), method='m') as run:\n"
         "    with atomic_path(run.path('a.bin')) as path:\n"
         "        path.write_text('half'); print('ready', flush=True); time.sleep(60)\n"
     )

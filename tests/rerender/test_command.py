@@ -20,6 +20,7 @@ from videoedit.config import build_config
 from videoedit.errors import ConfigError, InputError, VideoEditError
 from videoedit.media.video import probe, read_video, stretch_frames, write_video
 from videoedit.pipeline import plan_run, run_method
+from videoedit.runs.folder import latest_call
 from videoedit.testing import other_colours, panning
 
 COUNT = 6
@@ -66,7 +67,8 @@ def config(clip: Path, keyframes: list[Path], **more) -> PropagateRunConfig:
 
 
 def record(folder: Path) -> dict:
-    return json.loads((folder / "run.json").read_text())
+    found = json.loads((folder / "run.json").read_text())
+    return found | latest_call(found)
 
 
 # ---------------------------------------------------------------------------------------------- whole runs
@@ -97,7 +99,7 @@ def test_figures_against_a_truth(clip: Path, keys: Path, tmp_path: Path):
     run_method("propagate", config(clip, [keys], truth=str(truth)), tmp_path / "o")
     done = record(tmp_path / "o")
     made, held, true = done["metrics"].values()
-    assert list(done["metrics"]) == ["propagated (flow)", "the nearest key frame", "truth"]
+    assert list(done["metrics"]) == ["propagated (flow)", "the nearest key frame", "ground truth"]
     assert made["psnr@1"] > held["psnr@1"] + 4 and made["ssim@1"] > held["ssim@1"]
     assert made["warp_error@1"] < held["warp_error@1"] and true["psnr@1"] == 60
     assert len(done["plots"]["psnr"]) == len(done["plots"]["ssim, the nearest key frame"]) == COUNT
@@ -107,7 +109,7 @@ def test_figures_against_a_truth(clip: Path, keys: Path, tmp_path: Path):
 def test_patches_are_compared_with_the_flow_alone(clip: Path, keys: Path, tmp_path: Path):
     propagate = {"propagator": "patchmatch", "preset": "preview", "flow": "dis", "workers": 1}
     run_method("propagate", config(clip, [keys], truth=str(clip), propagate=propagate), tmp_path / "o")
-    labels = ["propagated (patchmatch, preview)", "propagated (flow)", "the nearest key frame", "truth"]
+    labels = ["propagated (patchmatch, preview)", "propagated (flow)", "the nearest key frame", "ground truth"]
     assert list(record(tmp_path / "o")["metrics"]) == labels
     assert not list((tmp_path / "o").glob("*.work"))
 
@@ -162,7 +164,11 @@ def test_a_clip_that_is_all_key_frames(tmp_path: Path):
 
 def test_the_plan_counts_and_checks(clip: Path, keys: Path):
     plan = plan_run("propagate", config(clip, [keys]))
-    assert plan.frames.startswith("6 of 6 frames, 2 of them key frames") and "with sound" in plan.frames
+    assert (
+        plan.frames.startswith("6 of 6 frames")
+        and "2 of the frames are key frames." in plan.notes
+        and "with sound" in plan.frames
+    )
     assert plan.size == plan.output_size == SIZE and plan.stages[0].seconds > 0
     with pytest.raises(ConfigError, match=r"no key frames were given.*--keyframes"):
         plan_run("propagate", config(clip, []))

@@ -12,10 +12,11 @@ import pytest
 
 from rerender.config import RerenderConfig
 from videoedit.config import build_config
-from videoedit.errors import ConfigError, InputError, OutputError, WeightsError
+from videoedit.errors import ConfigError, InputError, WeightsError
 from videoedit.media.images import read_image
 from videoedit.media.video import probe, read_video, write_video
 from videoedit.pipeline import plan_run, run_method
+from videoedit.runs.folder import latest_call
 from videoedit.testing import moving_square, panning
 
 PREVIEW = {"preset": "preview", "flow": "dis", "workers": 1}
@@ -47,20 +48,29 @@ def keys_of(folder: Path) -> dict[int, np.ndarray]:
     return {int(path.stem): read_image(path) for path in sorted(folder.glob("keys/*.png"))}
 
 
+def record_of(folder: Path) -> dict:
+    """The record of a run with the settings and steps of its latest call."""
+    record = json.loads((folder / "run.json").read_text())
+    return record | latest_call(record)
+
+
 def test_an_edit_keeps_frames_rate_and_size_and_reports(config, tmp_path: Path):
     result = run_method("rerender", config(), tmp_path / "r")
     info = probe(result.videos["a red car in the snow"])
     assert (info.frames, info.fps, info.width, info.height) == (6, 8, 48, 32)
     assert list(keys_of(tmp_path / "r")) == [0, 3, 5]
-    record = json.loads((tmp_path / "r/run.json").read_text())
-    assert set(record["stages"]) == {"source", "key frames", "translate", "propagate", "measure"}
+    record = record_of(tmp_path / "r")
+    assert set(record["stages"]) == {
+        "source", "key frames", "translate", "propagate", "write a red car in the snow",
+        "measure a red car in the snow", "picture keys.png", "picture flow.png",
+    }  # fmt: skip
     assert {"warp_error", "colour_drift", "patch_error", "seams"} <= set(record["plots"])
     assert all(len(values) == 6 for values in record["plots"].values())
     page = (tmp_path / "r/report.html").read_text()
     assert "Key frames 0, 3, 5" in page and "Flow and occlusion" in page
     again = run_method("rerender", config(propagate={**PREVIEW, "workers": 2}), tmp_path / "r")
     assert again.videos == result.videos  # how many workers is no other run
-    assert all(stage["reused"] for stage in json.loads((tmp_path / "r/run.json").read_text())["stages"].values())
+    assert all(stage["reused"] for stage in record_of(tmp_path / "r")["stages"].values())
 
 
 def test_until_keyframes_stops_there_and_names_every_key(config, tmp_path: Path):
@@ -131,11 +141,16 @@ def test_bad_input_is_one_line(settings, tmp_path: Path, changes: dict, error: t
     assert not list((tmp_path / "r").glob("*.mp4")) or error is not InputError
 
 
-def test_another_run_is_not_overwritten(config, tmp_path: Path):
+def test_any_setting_may_change_and_what_depends_on_it_is_made_again(config, tmp_path: Path):
     few = {"video": {"num_frames": 2}, "until": "keyframes"}
     run_method("rerender", config(**few), tmp_path / "r")
-    with pytest.raises(OutputError, match="another run"):
-        run_method("rerender", config(**few, seed=1), tmp_path / "r")
+    before = keys_of(tmp_path / "r")
+    plan = plan_run("rerender", config(**few, seed=1), tmp_path / "r")
+    assert plan.status["key frames"] == "kept" and plan.status["translate"] == "made: seed 33 → 1"
+    run_method("rerender", config(**few, seed=1), tmp_path / "r")
+    assert (keys_of(tmp_path / "r")[1] != before[1]).any()
+    statuses = record_of(tmp_path / "r")["calls"][-1]["steps"]
+    assert statuses["source"] == statuses["key frames"] == "kept"
 
 
 def test_the_plan_counts_key_frames_and_evaluations(config):

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from rerender.propagation.archive import FrameArchive, new_archive
-from rerender.propagation.interval import Settings, intervals
-from rerender.propagation.units import count_steps, finished, make_frames, read_figures, stitch
+from rerender.propagation.interval import Interval, Settings, intervals
+from rerender.propagation.units import count_steps, make_frames, read_figures, stitch
 from videoedit.errors import ConfigError
 from videoedit.motion.estimators import Dis
 from videoedit.testing import other_colours, panning
@@ -24,9 +24,15 @@ PARTS = intervals(COUNT, KEYS)
 QUICK = Settings(propagator="flow")
 
 
+def targets(folder: Path) -> dict[Interval, Path]:
+    """Where the finished frames of each interval go."""
+    return {part: folder / f"{part.start}.zip" for part in PARTS}
+
+
 def make(folder: Path, settings: Settings = QUICK, workers: int = 1, frames=FRAMES, **options) -> np.ndarray:
-    make_frames(frames, KEYS, PARTS, settings, Dis(), folder, workers=workers, **options)
-    return np.stack(list(stitch(COUNT, KEYS, PARTS, folder)))
+    places = targets(folder)
+    make_frames(frames, KEYS, places, settings, Dis(), folder / "work", workers=workers, **options)
+    return np.stack(list(stitch(COUNT, KEYS, places)))
 
 
 @pytest.fixture(scope="module")
@@ -46,28 +52,29 @@ def test_the_number_of_workers_changes_no_byte(settings: Settings, tmp_path: Pat
 def test_only_finished_frames_stay_and_only_what_is_missing_is_made_again(calm: np.ndarray, tmp_path: Path):
     steps: list[int] = []
     make(tmp_path, advance=steps.append)
-    assert {path.suffix for path in tmp_path.iterdir()} == {".zip", ""}  # the other is the flow's folder
-    assert sorted(tmp_path.glob("*.zip")) == [finished(tmp_path, part) for part in PARTS]
-    assert sum(steps) == count_steps(PARTS) == count_steps(PARTS, tmp_path) == 3 * 3 + 3 * 3 + 2 * 1
+    places = targets(tmp_path)
+    assert sorted(tmp_path.glob("*.zip")) == list(places.values())
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["flow"]
+    assert sum(steps) == count_steps(places) == count_steps(places, tmp_path / "work") == 3 * 3 + 3 * 3 + 2 * 1
 
-    kept, lost, *_ = (finished(tmp_path, part) for part in PARTS)
+    kept, lost, *_ = places.values()
     before = kept.stat().st_mtime_ns
     lost.unlink()
-    (tmp_path / ".000001-000003.backward.77.part.zip").write_bytes(b"left by a killed worker")
+    (tmp_path / "work/.000001-000003.backward.77.part.zip").write_bytes(b"left by a killed worker")
     again: list[int] = []
     assert np.array_equal(make(tmp_path, advance=again.append), calm)
     assert kept.stat().st_mtime_ns == before and sum(again) == 3 * 3
-    assert not list(tmp_path.glob(".*"))
+    assert not list((tmp_path / "work").glob(".*"))
 
 
 def test_a_unit_that_is_there_is_used(calm: np.ndarray, tmp_path: Path):
     first = PARTS[0]
     white = np.full_like(FRAMES[0], 255)
     for way in first.directions:
-        with new_archive(tmp_path / f"{first.start:06d}-{first.stop - 1:06d}.{way}.zip") as archive:
+        with new_archive(tmp_path / f"work/{first.start:06d}-{first.stop - 1:06d}.{way}.zip") as archive:
             for frame in first.frames:
                 archive.put(frame, white, np.zeros(white.shape[:2]))
-    assert count_steps(PARTS, tmp_path) == 6
+    assert count_steps(targets(tmp_path), tmp_path / "work") == 6
     result = make(tmp_path, Settings(propagator="flow", blend="select"))
     assert (result[1:4] == 255).all() and np.array_equal(result[9], calm[9])
 
@@ -112,7 +119,7 @@ def test_frames_are_read_just_ahead_of_the_work(tmp_path: Path):
 
 def test_figures_of_every_frame(tmp_path: Path):
     make(tmp_path)
-    figures = read_figures(COUNT, PARTS, tmp_path)
+    figures = read_figures(COUNT, targets(tmp_path))
     assert set(figures) == {"patch_error", "backward", "seams"}
     assert all(len(values) == COUNT for values in figures.values())
     assert figures["patch_error"][0] == figures["backward"][4] == 0 < figures["patch_error"][2]

@@ -18,6 +18,7 @@ from videoedit.config import build_config
 from videoedit.errors import ConfigError, InputError, OutputError, ShapeError
 from videoedit.media.video import probe, read_video, write_video
 from videoedit.pipeline import plan_run, run_method
+from videoedit.runs.folder import latest_call
 from videoedit.testing import moving_square
 
 
@@ -45,6 +46,17 @@ def outputs(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
+def record_of(folder: Path) -> dict:
+    """The record of a run with the settings and steps of its latest call."""
+    record = json.loads((folder / "run.json").read_text())
+    return record | latest_call(record)
+
+
+def made(folder: Path) -> set[str]:
+    """The steps that the latest call made."""
+    return {name for name, stage in record_of(folder)["stages"].items() if not stage["reused"]}
+
+
 def test_an_edit_keeps_frames_rate_and_size_and_reports(config, tmp_path: Path):
     result = run_method("tuneavideo", config(prompts=["a red square", "snow"]), tmp_path / "r")
     assert list(result.videos) == ["a red square", "snow"]
@@ -53,10 +65,10 @@ def test_an_edit_keeps_frames_rate_and_size_and_reports(config, tmp_path: Path):
         assert (info.frames, info.fps, info.width, info.height) == (6, 8, 48, 32)
     first, second = (read_video(path).frames for path in result.videos.values())
     assert (first != second).any()
-    record = json.loads((tmp_path / "r/run.json").read_text())
+    record = record_of(tmp_path / "r")
     assert record["status"] == "finished"
     assert list(record["stages"]) == [
-        "source", "encode", "tune", "invert", "reconstruct",
+        "source", "encode", "tune", "invert", "reconstruction",
         "edit a red square", "measure a red square", "edit snow", "measure snow",
     ]  # fmt: skip
     assert len(record["plots"]["loss"]) == 3
@@ -68,11 +80,23 @@ def test_the_same_command_reuses_everything(config, tmp_path: Path):
     run_method("tuneavideo", config(), tmp_path / "r")
     before = outputs(tmp_path / "r")
     run_method("tuneavideo", config(), tmp_path / "r")
-    stages = json.loads((tmp_path / "r/run.json").read_text())["stages"]
-    assert all(stage["reused"] for stage in stages.values())
+    assert made(tmp_path / "r") == set()
     assert outputs(tmp_path / "r") == before
-    with pytest.raises(OutputError, match=r"config\.seed"):
-        run_method("tuneavideo", config(seed=34), tmp_path / "r")
+    run_method("tuneavideo", config(seed=34), tmp_path / "r")
+    assert made(tmp_path / "r") == {"tune", "invert", "reconstruction", "edit a red square", "measure a red square"}
+    assert outputs(tmp_path / "r")["adapter.safetensors"] != before["adapter.safetensors"]
+
+
+def test_a_folder_of_another_method_or_clip_is_refused(config, tmp_path: Path):
+    run_method("tuneavideo", config(), tmp_path / "r")
+    other = tmp_path / "other.mp4"
+    write_video(other, 255 - moving_square(6, (48, 32)), 8)
+    with pytest.raises(OutputError, match=r"holds runs on another clip .*-o.*--fresh"):
+        run_method("tuneavideo", config(clip=str(other)), tmp_path / "r")
+    with pytest.raises(OutputError, match="another clip"):
+        plan_run("tuneavideo", config(clip=str(other)), tmp_path / "r")
+    run_method("tuneavideo", config(clip=str(other)), tmp_path / "r", fresh=True)
+    assert record_of(tmp_path / "r")["clip"]["path"] == str(other)
 
 
 def test_a_lost_artefact_is_made_again_alike(config, tmp_path: Path):
@@ -89,7 +113,7 @@ def test_a_still_is_edited_as_a_still_and_said_so(config, tmp_path: Path):
     write_video(clip, moving_square(1, (32, 32)), 8)
     result = run_method("tuneavideo", config(clip=str(clip)), tmp_path / "r")
     assert probe(result.videos["a red square"]).frames == 1
-    notes = json.loads((tmp_path / "r/run.json").read_text())["notes"]
+    notes = record_of(tmp_path / "r")["notes"]
     assert any("one frame" in note for note in notes)
 
 
@@ -129,19 +153,19 @@ def test_a_folder_takes_further_prompts_and_reuses_its_tuning(config, tmp_path: 
     folder = tmp_path / "r"
     first = run_method("tuneavideo", config(), folder)
     second = run_method("tuneavideo", config(prompts=["Snow!"]), folder)
-    record = json.loads((folder / "run.json").read_text())
+    record = record_of(folder)
     reused = {name for name, stage in record["stages"].items() if stage["reused"]}
-    assert reused == {"source", "encode", "tune", "invert", "reconstruct"}
+    assert reused == {"source", "encode", "tune", "invert", "reconstruction"}
     assert set(record["stages"]) - reused == {"edit Snow!", "measure Snow!"}
     assert set(record["metrics"]) == {"reconstruction", "Snow!"}
     assert [video["prompt"] for video in record["videos"] if video["role"] == "edit"] == ["Snow!"]
     page = (folder / "report.html").read_text()
     assert "Snow!" in page and "a red square" not in page
     assert first.videos.keys() | second.videos.keys() == both.videos.keys()
-    made = {name: value for name, value in outputs(folder).items() if name != "config.yaml"}
-    assert made == {name: value for name, value in outputs(tmp_path / "both").items() if name != "config.yaml"}
+    written = {name: value for name, value in outputs(folder).items() if name != "config.yaml"}
+    assert written == {name: value for name, value in outputs(tmp_path / "both").items() if name != "config.yaml"}
     again = run_method("tuneavideo", config(prompts=["Snow!", "a red square"]), folder)
-    record = json.loads((folder / "run.json").read_text())
+    record = record_of(folder)
     assert all(stage["reused"] for stage in record["stages"].values())
     assert again.metrics == both.metrics
 
@@ -149,8 +173,7 @@ def test_a_folder_takes_further_prompts_and_reuses_its_tuning(config, tmp_path: 
 def test_a_truth_can_be_given_later(config, square_clip, tmp_path: Path):
     run_method("tuneavideo", config(), tmp_path / "r")
     result = run_method("tuneavideo", config(truth=[str(square_clip)]), tmp_path / "r")
-    stages = json.loads((tmp_path / "r/run.json").read_text())["stages"]
-    assert [name for name, stage in stages.items() if not stage["reused"]] == ["measure a red square"]
+    assert made(tmp_path / "r") == {"measure a red square", "reference a red square"}
     assert "psnr@1" in result.metrics["a red square"]
 
 

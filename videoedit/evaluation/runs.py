@@ -9,8 +9,8 @@ from typing import Any
 
 from videoedit.config import ClipConfig
 from videoedit.evaluation.units import Made, StageCost, Unit, numbers_of, relative
-from videoedit.media.video import open_video
 from videoedit.files import digest, write_text
+from videoedit.media.video import open_video
 from videoedit.runs.folder import latest_call
 from videoedit.runs.planning import local_folder
 from videoedit.types import Video

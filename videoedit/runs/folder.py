@@ -91,6 +91,7 @@ def open_workspace(
             part.unlink()
         given = {"path": str(clip or ""), "sha256": sha256}
         workspace.record |= {"method": method, "clip": given, "status": "running"}
+        workspace.save()  # before anything else is there, so that the folder is known again after a kill
         yield workspace
 
 

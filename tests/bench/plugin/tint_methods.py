@@ -10,18 +10,16 @@ import numpy as np
 from pydantic import Field
 
 from videoedit.config import ADDS, ClipConfig, Strings
+from videoedit.deliver import Edit, Findings
 from videoedit.errors import MethodError
-from videoedit.media.video import write_video
 from videoedit.plugins import MethodSpec
-from videoedit.runs.folder import digest, file_stem
-from videoedit.runs.planning import Plan, StagePlan, choose_frames
-from videoedit.types import EditResult
+from videoedit.runs.planning import StagePlan
 
 TINT = MethodSpec(
     name="tint",
     summary="tints a clip",
     config="tint_methods:TintConfig",
-    edit="tint_methods:edit",
+    edits="tint_methods:edits",
     plan="tint_methods:plan",
     streams=True,
     needs_model=False,
@@ -30,7 +28,7 @@ TINTALL = MethodSpec(
     name="tintall",
     summary="tints a clip in several ways",
     config="tint_methods:TintAllConfig",
-    edit="tint_methods:edit_all",
+    edits="tint_methods:edits_all",
     plan="tint_methods:plan",
     needs_model=False,
 )
@@ -50,32 +48,22 @@ class TintAllConfig(ClipConfig):
     trap: str = "trap"
 
 
-def plan(config, info, *, estimate=False):
-    frames = choose_frames(info.frames, config)
-    size = (info.width, info.height)
-    return Plan(f"{frames} frames", size, size, (StagePlan("tint", "", seconds=30.0),), 0.0, ("It is a toy.",))
+def plan(config, scene):
+    return [StagePlan("tint", "", seconds=30.0)], ["It is a toy."]
 
 
-def edit(config, models, video, run):
-    target = run.path("edit.mp4")
-    colour(config, config.prompt, config.amount, video, run, target)
-    run.record["keyframes"] = [0, 2]
-    return EditResult(videos={"the edit": target})
+def edits(config, models, clip, steps):
+    yield Findings(keyframes=(0, 2))
+    yield tinted(config, config.prompt, config.amount, clip, steps)
 
 
-def edit_all(config, models, video, run):
-    learnt = run.path("learnt.txt")
-    with run.stage("learn", digest(run.record["identity"]), [learnt]) as needed:
-        if needed:
-            time.sleep(0.2)
-            learnt.write_text("all")
-    videos = {prompt: run.path(f"{file_stem(prompt)}.mp4") for prompt in config.prompts}
-    for prompt, target in videos.items():
-        colour(config, prompt, 0.5, video, run, target)
-    return EditResult(videos=videos)
+def edits_all(config, models, clip, steps):
+    steps.keep("learn", lambda: time.sleep(0.2), needs={"clip": clip, "seed": config.seed})
+    for prompt in config.prompts:
+        yield tinted(config, prompt, 0.5, clip, steps)
 
 
-def colour(config, prompt, amount, video, run, target):
+def tinted(config, prompt, amount, clip, steps):
     if config.log:
         with Path(config.log).open("a") as log:
             log.write(f"{config.clip.stem} {prompt} {config.seed}\n")
@@ -88,7 +76,9 @@ def colour(config, prompt, amount, video, run, target):
     if "stop" in prompt and Path(config.trap).exists():
         raise KeyboardInterrupt
     tint = np.frombuffer(hashlib.sha256(f"{prompt} {config.seed}".encode()).digest()[:3], np.uint8)
-    with run.stage(f"tint {prompt}", digest([prompt, amount]), [target]) as needed:
-        if needed:
-            frames = ((1 - amount) * frame + amount * tint for frame in video.frames)
-            write_video(target, (frame.astype(np.uint8) for frame in frames), video.fps)
+    step = steps.keep(f"tint {prompt}", lambda: None, needs={"prompt": prompt, "amount": amount, "seed": config.seed})
+
+    def frames():
+        return np.stack([((1 - amount) * frame + amount * tint).astype(np.uint8) for frame in clip.stream()])
+
+    return Edit(prompt, frames, {"tint": step})
