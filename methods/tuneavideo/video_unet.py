@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tuneavideo.temporal import ClipGroupNorm, QueryLoRA, TemporalAttention
+from tuneavideo.unet_folder import load_unet
 from videoedit.attention.processors import FirstPrevious, FrameMode, FrameState
 from videoedit.errors import ConfigError, MethodError, ShapeError, WeightsError
 
@@ -105,11 +106,19 @@ class VideoUNet(nn.Module):
             raise
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, group_norm: Literal["clip", "frame"] = "clip", **options: Any) -> Self:
-        """Load an official video ``unet/`` folder, or an image one, which is then inflated; `options` as above."""
-        from tuneavideo.adapter import load_unet
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        group_norm: Literal["clip", "frame"] = "clip",
+        *,
+        allow_pickle: bool = False,
+        **options: Any,
+    ) -> Self:
+        """Load an official video ``unet/`` folder, or an image one, which is then inflated; `options` as above.
 
-        unet, temporal = load_unet(folder)
+        allow_pickle: read ``.bin`` files too, as official folders hold; through torch's restricted unpickler.
+        """
+        unet, temporal = load_unet(folder, allow_pickle=allow_pickle)
         video_unet = cls(unet, group_norm=group_norm, **options)
         video_unet.load_tensors(temporal)
         return video_unet.eval()

@@ -26,7 +26,7 @@ def swap(x):
 
 
 def tuned(**options):
-    return VideoUNet.from_pretrained(DATA / "tuned3d" / "unet", **options)
+    return VideoUNet.from_pretrained(DATA / "tuned3d" / "unet", allow_pickle=True, **options)
 
 
 def inflated(**options):
