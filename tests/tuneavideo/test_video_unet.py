@@ -42,7 +42,7 @@ def predict(unet, latents=LATENTS, t=481, text=TEXT):
 
 
 def image_prediction(unet, latents=LATENTS):
-    """What the image UNet says about each frame alone."""
+    """Prediction of the image UNet for each frame alone."""
     with torch.no_grad():
         text = TEXT.repeat_interleave(latents.shape[1], dim=0)
         return unet(latents.flatten(0, 1), 481, text).sample.view_as(latents)
