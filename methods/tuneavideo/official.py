@@ -150,7 +150,7 @@ def load_inv_latents(path: str | Path) -> Tensor:
     import torch
     from torch import Tensor
 
-    from tuneavideo.adapter import DAMAGED, damaged, read_tensors
+    from tuneavideo.unet_folder import DAMAGED, damaged, read_tensors
 
     path = Path(path)
     if not path.is_file():

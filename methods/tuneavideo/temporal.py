@@ -1,4 +1,4 @@
-"""The modules that turn an image UNet into a video UNet: temporal attention, pooled group norm, LoRA.
+"""The patch that turns an image UNet into a video UNet, and its modules: temporal attention, pooled group norm, LoRA.
 
 Legend: B clips, F frames, N tokens (pixels) of a frame, C channels, H heads, D = C / H. A frame is one item of the
 image UNet's batch, frames of a clip are neighbours: tokens are ``[B*F, N, C]``, feature maps ``[B*F, C, h, w]``.
@@ -8,11 +8,96 @@ image UNet's batch, frames of a clip are neighbours: tokens are ``[B*F, N, C]``,
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import torch
+from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 
-from videoedit.attention.processors import FrameState
+from videoedit.attention import FirstPrevious, FrameState, Patch
+from videoedit.attention.processors import FrameMode
+
+QUERIES = ("attn1.to_q", "attn2.to_q")  # the query projections of a transformer block
+POOLED_NORM = re.compile(r"resnets\.\d+\.norm[12]$|^conv_norm_out$")
+
+
+def video_patch(
+    unet: nn.Module,
+    state: FrameState,
+    generator: torch.Generator | None,
+    *,
+    group_norm: str,
+    init: str,
+    temporal_mask: str,
+    attention: FrameMode,
+    lora_rank: int,
+) -> Patch:
+    """Patch with the parts of a video UNet, for `videoedit.attention.install`; the options are those of `VideoUNet`.
+
+    - a processor for each self-attention that lets frames see the first and the previous one;
+    - ``norm_temp`` and ``attn_temp`` for each transformer block, applied to the block's output by a forward hook;
+    - group norms of the residual blocks whose statistics run over the frames of a clip;
+    - if asked, low-rank changes of the query projections.
+
+    `generator` draws the new parameters, all temporal ones before the low-rank ones.
+    """
+    blocks = transformer_blocks(unet)
+    queries = query_projections(blocks) if lora_rank > 0 else {}
+    added = temporal_modules(blocks, init, generator)
+    for name, layer in queries.items():
+        added[f"{name}.lora"] = QueryLoRA(layer, lora_rank, generator)
+    like = next(unet.parameters())
+    for module in added.values():
+        module.to(like)
+    self_attention = [f"{name}.attn1" for name in blocks]
+    apply_temporal = partial(add_temporal, state, temporal_mask == "causal")
+    return Patch(
+        processors=dict.fromkeys(self_attention, FirstPrevious(state, attention)),
+        modules=added | (clip_norms(unet, state) if group_norm == "clip" else {}),
+        hooks=dict.fromkeys(blocks, apply_temporal) | dict.fromkeys(queries, add_low_rank),
+    )
+
+
+def transformer_blocks(unet: nn.Module) -> dict[str, Any]:
+    """The UNet's transformer blocks by name."""
+    return {name: module for name, module in unet.named_modules() if isinstance(module, BasicTransformerBlock)}
+
+
+def query_projections(blocks: Mapping[str, Any]) -> dict[str, nn.Linear]:
+    """The query projections of the blocks' self- and cross-attention by name."""
+    return {f"{name}.{query}": block.get_submodule(query) for name, block in blocks.items() for query in QUERIES}
+
+
+def temporal_modules(blocks: Mapping[str, Any], init: str, generator: torch.Generator | None) -> dict[str, nn.Module]:
+    """New ``norm_temp`` and ``attn_temp`` for each block, by name."""
+    modules: dict[str, nn.Module] = {}
+    for name, block in blocks.items():
+        dim = block.norm1.normalized_shape[0]
+        modules[f"{name}.norm_temp"] = nn.LayerNorm(dim)
+        modules[f"{name}.attn_temp"] = TemporalAttention(dim, block.attn1.heads, init, generator)
+    return modules
+
+
+def clip_norms(unet: nn.Module, state: FrameState) -> dict[str, nn.Module]:
+    """Norms over whole clips, by the name of the one they stand in for, whose parameters they share."""
+    norms: dict[str, nn.Module] = {}
+    for name, module in unet.named_modules():
+        if isinstance(module, nn.GroupNorm) and POOLED_NORM.search(name):
+            norms[name] = ClipGroupNorm(module, state)
+    return norms
+
+
+def add_temporal(state: FrameState, causal: bool, block: Any, _args: Any, output: Tensor) -> Tensor:
+    """Forward hook of a transformer block: temporal attention on top of its output ``[B*F, N, C]``."""
+    return output + block.attn_temp(block.norm_temp(output), state.num_frames, causal)
+
+
+def add_low_rank(layer: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    """Forward hook of a query projection: the low-rank change on top of its output."""
+    return output + layer.lora(args[0])
 
 
 def linear(inputs: int, outputs: int, bias: bool, generator: torch.Generator | None) -> nn.Linear:
@@ -93,7 +178,3 @@ class QueryLoRA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[..., in]`` -> ``[..., out]``."""
         return self.up(self.down(x))
-
-    def delta(self) -> Tensor:
-        """What it adds to the projection's weight, ``[out, in]``."""
-        return self.up.weight @ self.down.weight

@@ -1,18 +1,11 @@
 """A stock image UNet that denoises video: `VideoUNet` (Wu et al., "Tune-A-Video", ICCV 2023, section 3).
 
-Nothing of the UNet is rewritten. Installed on it, and taken off again by `VideoUNet.detach`, are
-
-- a processor at each self-attention that lets frames see the first and the previous one;
-- ``norm_temp`` and ``attn_temp`` in each transformer block, applied to the block's output by a forward hook;
-- group norms of the residual blocks whose statistics run over the frames of a clip;
-- if asked, low-rank changes of the query projections.
-
-Parameter names equal those of the official code, so its checkpoints load as they are.
+Nothing of the UNet is rewritten: the patch made by `tuneavideo.temporal.video_patch` is installed on it, and taken off
+again by `VideoUNet.detach`. Parameter names equal those of the official code, so its checkpoints load as they are.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
@@ -21,16 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from tuneavideo.temporal import ClipGroupNorm, QueryLoRA, TemporalAttention
-from videoedit.attention.processors import FirstPrevious, FrameMode, FrameState
+from tuneavideo.temporal import QUERIES, transformer_blocks, video_patch
+from tuneavideo.unet_folder import load_unet
+from videoedit.attention import FrameState, install
+from videoedit.attention.processors import FrameMode
 from videoedit.errors import ConfigError, MethodError, ShapeError, WeightsError
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
-POOLED_NORM = re.compile(r"resnets\.\d+\.norm[12]$|^conv_norm_out$")
 TRAINABLE = {
-    "iccv": ("attn1.to_q", "attn2.to_q", "attn_temp"),
+    "iccv": (*QUERIES, "attn_temp"),
     "v1": ("attn1.to_k", "attn1.to_v", "attn2.to_q", "attn_temp"),
 }
 CHOICES = {
@@ -43,7 +37,7 @@ CHOICES = {
 
 
 def check_choice(name: str, value: str) -> str:
-    """`value` if it is one of ``CHOICES[name]``, else a `ConfigError`."""
+    """Return `value` if it is one of ``CHOICES[name]``, else raise a `ConfigError`."""
     if value not in CHOICES[name]:
         raise ConfigError(f"{name} is {value!r}; it must be one of {', '.join(CHOICES[name])}")
     return value
@@ -64,7 +58,6 @@ class VideoUNet(nn.Module):
     """
 
     unet: Any  # diffusers is not typed
-    _blocks: dict[str, Any]
 
     def __init__(
         self,
@@ -88,102 +81,51 @@ class VideoUNet(nn.Module):
         check_supported(unet)
         self.unet = unet
         self._state = FrameState()
-        self._processor = FirstPrevious(self._state, attention)
-        self._blocks = transformer_blocks(unet)
-        self._merged = self._detached = False
-        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
-        self._norms: dict[str, nn.GroupNorm] = {}  # the UNet's own norms that were replaced
         self._values: dict[str, Tensor] = {}  # the UNet's own values of parameters that were selected or loaded
         self._requires_grad = {name: p.requires_grad for name, p in self.unet.named_parameters()}
-        self._processors = dict(self.unet.attn_processors)
         self._training: bool = self.unet.training
         self._checkpointing: bool = self.unet.is_gradient_checkpointing
-        try:
-            self._install(generator)
-        except BaseException:
-            self.detach()
-            raise
+        self._installation = install(self.unet, video_patch(self.unet, self._state, generator, **self.options))
+        self.requires_grad_(False)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, group_norm: Literal["clip", "frame"] = "clip", **options: Any) -> Self:
-        """Load an official video ``unet/`` folder, or an image one, which is then inflated; `options` as above."""
-        from tuneavideo.adapter import load_unet
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        group_norm: Literal["clip", "frame"] = "clip",
+        *,
+        allow_pickle: bool = False,
+        **options: Any,
+    ) -> Self:
+        """Load an official video ``unet/`` folder, or an image one, which is then inflated; `options` as above.
 
-        unet, temporal = load_unet(folder)
+        allow_pickle: read ``.bin`` files too, as official folders hold; through torch's restricted unpickler.
+        """
+        unet, temporal = load_unet(folder, allow_pickle=allow_pickle)
         video_unet = cls(unet, group_norm=group_norm, **options)
         video_unet.load_tensors(temporal)
         return video_unet.eval()
 
-    # Installing and taking off
-
-    def _install(self, generator: torch.Generator | None) -> None:
-        like = next(self.unet.parameters())
-        self.unet.set_attn_processor(
-            {name: self._processor if name.endswith("attn1.processor") else p for name, p in self._processors.items()}
-        )
-        for block in self._blocks.values():
-            dim = block.norm1.normalized_shape[0]
-            temporal = TemporalAttention(dim, block.attn1.heads, self.options["init"], generator)
-            block.norm_temp = nn.LayerNorm(dim).to(like)
-            block.attn_temp = temporal.to(like)
-            self._hooks.append(block.register_forward_hook(self._apply_temporal))
-        if self.options["lora_rank"] > 0:
-            for layer in self._query_projections().values():
-                layer.lora = QueryLoRA(layer, self.options["lora_rank"], generator).to(like)
-                self._hooks.append(layer.register_forward_hook(self._apply_lora))
-        if self.options["group_norm"] == "clip":
-            self._pool_group_norms()
-        self.requires_grad_(False)
-
-    def _pool_group_norms(self) -> None:
-        self._norms = {
-            name: module
-            for name, module in self.unet.named_modules()
-            if isinstance(module, nn.GroupNorm) and POOLED_NORM.search(name)
-        }
-        for name, norm in self._norms.items():
-            self.unet.set_submodule(name, ClipGroupNorm(norm, self._state))
-
-    def _query_projections(self) -> dict[str, Any]:
-        sites = [
-            (f"{name}.{kind}", getattr(b, kind)) for name, b in self._blocks.items() for kind in ("attn1", "attn2")
-        ]
-        return {f"{name}.to_q": attn.to_q for name, attn in sites}
-
-    def _apply_temporal(self, block: Any, args: Any, output: Tensor) -> Tensor:
-        causal = self.options["temporal_mask"] == "causal"
-        return output + block.attn_temp(block.norm_temp(output), self._state.num_frames, causal)
-
-    def _apply_lora(self, layer: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output if self._merged else output + layer.lora(args[0])
+    # Taking off
 
     def detach(self) -> UNet2DConditionModel:
         """Take everything off and return the UNet as it was before; the second time it does nothing."""
-        unet = self.unet
-        if self._detached:
-            return unet
-        self._detached = True
-        while self._hooks:
-            self._hooks.pop().remove()
-        for name, norm in self._norms.items():
-            unet.set_submodule(name, norm)
-        for block in self._blocks.values():
-            for name in ("norm_temp", "attn_temp"):
-                block._modules.pop(name, None)
-        for layer in self._query_projections().values():
-            layer._modules.pop("lora", None)
-        unet.set_attn_processor(dict(self._processors))
-        parameters = dict(unet.named_parameters())
-        with torch.no_grad():
-            for name, value in self._values.items():
-                parameters[name].copy_(value)
+        if self._installation.active:
+            self._installation.remove()
+            self._restore_parameters()
+            self.unet.train(self._training)
+            if not self._checkpointing:
+                self.unet.disable_gradient_checkpointing()
+        return self.unet
+
+    @torch.no_grad()
+    def _restore_parameters(self) -> None:
+        parameters = dict(self.unet.named_parameters())
         for name, requires_grad in self._requires_grad.items():
-            parameters[name].requires_grad_(requires_grad)
-            parameters[name].grad = None
-        unet.train(self._training)
-        if not self._checkpointing:
-            unet.disable_gradient_checkpointing()
-        return unet
+            parameter = parameters[name].requires_grad_(requires_grad)
+            parameter.grad = None
+            if name in self._values:
+                parameter.copy_(self._values[name])
 
     def __enter__(self) -> Self:
         return self
@@ -206,6 +148,17 @@ class VideoUNet(nn.Module):
         With `lora_rank` the low-rank changes take the place of the query projections.
         """
         check_choice("blocks", blocks)
+        inside = tuple(f"{name}." for name in self._modules_named(modules))
+        selected = {}
+        for name, parameter in self.unet.named_parameters():
+            frozen = blocks == "official" and name.startswith("down_blocks.")
+            parameter.requires_grad_(name.startswith(inside) and not frozen and not self._has_lora(name))
+            if parameter.requires_grad:
+                self._keep_value(name, parameter)
+                selected[name] = parameter
+        return iter(selected.items())
+
+    def _modules_named(self, modules: str | Sequence[str]) -> list[str]:
         suffixes = TRAINABLE.get(modules) if isinstance(modules, str) else tuple(modules)
         if not suffixes:
             raise ConfigError(f"trainable is {modules!r}; it must be iccv, v1 or a list of ends of module names")
@@ -213,37 +166,28 @@ class VideoUNet(nn.Module):
         for suffix in suffixes:
             if not any(name.endswith(suffix) for name in chosen):
                 raise ConfigError(f"trainable names {suffix!r}, but no module of this UNet ends so")
-        selected = {}
-        self._merged = False
-        for name, parameter in self.unet.named_parameters():
-            inside = any(name.startswith(f"{module}.") for module in chosen)
-            frozen = blocks == "official" and name.startswith("down_blocks.")
-            parameter.requires_grad_(inside and not frozen and not self._has_lora(name))
-            if parameter.requires_grad:
-                self._keep_value(name, parameter)
-                selected[name] = parameter
-        return iter(selected.items())
+        return chosen
 
     def _has_lora(self, name: str) -> bool:
-        return self.options["lora_rank"] > 0 and name.endswith(("attn1.to_q.weight", "attn2.to_q.weight"))
+        return self.options["lora_rank"] > 0 and name.removesuffix(".weight").endswith(QUERIES)
 
     def _keep_value(self, name: str, parameter: Tensor) -> None:
         if name in self._requires_grad and name not in self._values:
             self._values[name] = parameter.detach().clone()
 
     def named_adapter_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """(official name, tensor) of what differs from the UNet: the added modules, what was tuned or loaded."""
+        """Yield (official name, tensor) of all that differs from the UNet: added modules, tensors tuned or loaded."""
         for name, parameter in self.unet.named_parameters():
             if name not in self._requires_grad or name in self._values:
                 yield name, parameter.detach()
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the UNet's weights and activations."""
+        """Type of the UNet's weights and activations."""
         return self.unet.dtype
 
     def base_sample(self) -> Tensor:
-        """A few of the image UNet's own values, float16 ``[n]``: tells UNets apart."""
+        """Sample of the image UNet's own values, float16 ``[n]``: tells UNets apart."""
         parameters: dict[str, Tensor] = dict(self.unet.named_parameters())
         own = [self._values.get(name, parameters[name]) for name in self._requires_grad]
         return torch.cat([value.detach().flatten()[:4].half().cpu() for value in own])
@@ -257,21 +201,10 @@ class VideoUNet(nn.Module):
             if parameters[name].shape != tensor.shape:
                 expected = list(parameters[name].shape)
                 raise WeightsError(f"{name} has shape {list(tensor.shape)}, this network expects {expected}")
-        self._merged = False
         with torch.no_grad():
             for name, tensor in tensors.items():
                 self._keep_value(name, parameters[name])
                 parameters[name].copy_(tensor)
-
-    @torch.no_grad()
-    def merge_lora(self) -> None:
-        """Fold the low-rank changes into the query projections: the same output with less work."""
-        for name, layer in self._query_projections().items():
-            if hasattr(layer, "lora"):
-                self._keep_value(f"{name}.weight", layer.weight)
-                layer.weight += layer.lora.delta()
-                nn.init.zeros_(layer.lora.up.weight)
-        self._merged = True
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass instead of keeping them; gradients stay the same."""
@@ -281,25 +214,13 @@ class VideoUNet(nn.Module):
 
     # Denoising
 
-    def check_installed(self) -> None:
-        """`MethodError` if something took a part off or replaced it, as some diffusers calls silently do."""
-        for name, block in self._blocks.items():
-            processor = block.attn1.processor
-            if processor is not self._processor:
-                raise MethodError(
-                    f"the self-attention processor at {name}.attn1 was replaced by {type(processor).__name__} "
-                    "(set_attention_slice, fuse_qkv_projections and detach() do that); make a new VideoUNet"
-                )
-            if not isinstance(block._modules.get("attn_temp"), TemporalAttention):
-                raise MethodError(f"the temporal attention at {name} was taken off; make a new VideoUNet")
-
     def forward(self, latents: Tensor, t: int | Tensor, prompt_embeds: Tensor) -> Tensor:
         """Predict the noise (or velocity) of ``latents [B, F, C, h, w]``.
 
         t: one timestep for all (int or 0-dim) or one per clip ``[B]``.
         prompt_embeds: ``[B, L, D]``, one prompt per clip, the same for each of its frames.
         """
-        self.check_installed()
+        self._installation.check()  # here too: once detached, the UNet is an image model and checks nothing
         self._check_shapes(latents, t, prompt_embeds)
         frames = self._state.num_frames = latents.shape[1]
         timestep = t.repeat_interleave(frames) if isinstance(t, Tensor) and t.ndim == 1 else t
@@ -319,15 +240,8 @@ class VideoUNet(nn.Module):
             raise ShapeError(f"t has shape {list(t.shape)}, expected a number or [{len(latents)}]")
 
 
-def transformer_blocks(unet: Any) -> dict[str, Any]:
-    """The UNet's transformer blocks by name."""
-    from diffusers.models.attention import BasicTransformerBlock
-
-    return {name: module for name, module in unet.named_modules() if isinstance(module, BasicTransformerBlock)}
-
-
 def check_supported(unet: Any) -> None:
-    """`MethodError` unless the UNet is a stock one with self- and cross-attention in each transformer block."""
+    """Raise `MethodError` unless the UNet is a stock one with self- and cross-attention in each transformer block."""
     from diffusers import UNet2DConditionModel
 
     stock: type[Any] = UNet2DConditionModel
@@ -338,5 +252,3 @@ def check_supported(unet: Any) -> None:
         raise MethodError("this UNet lacks self- or cross-attention blocks; Tune-A-Video needs a text-to-image UNet")
     if unet.config.addition_embed_type is not None:
         raise MethodError("this UNet needs more than a prompt (as Stable Diffusion XL does); that is not supported")
-    if any(hasattr(block, "attn_temp") for block in blocks):
-        raise MethodError("this UNet already carries a VideoUNet: call its detach() first")

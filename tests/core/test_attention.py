@@ -15,15 +15,14 @@ from videoedit.attention import (
     FeatureStore,
     FirstPrevious,
     FrameState,
-    Plan,
+    Patch,
     attend,
     attn_sites,
-    check_installed,
     frame_attention,
     frame_attention_reference,
     install,
-    parse_site,
 )
+from videoedit.attention.sites import parse_site
 from videoedit.errors import MethodError, ShapeError
 from videoedit.testing import tiny_unet
 
@@ -46,12 +45,13 @@ def run(unet, latents, text, t=400):
     return unet(latents, t, encoder_hidden_states=text).sample
 
 
-def self_attention(state: FrameState, mode="sparse_causal") -> Plan:
-    return Plan(processors=lambda site: None if site.is_cross else FirstPrevious(state, mode, site))
+def self_attention(unet, state: FrameState, mode="sparse_causal") -> Patch:
+    sites = [site for site in attn_sites(unet) if not site.is_cross]
+    return Patch(processors={site.name: FirstPrevious(state, mode, site) for site in sites})
 
 
 def snapshot(unet):
-    """Everything a plan may touch, by identity."""
+    """Everything a patch may touch, by identity."""
     return (
         dict(unet.attn_processors),
         {name: id(module) for name, module in unet.named_modules()},
@@ -61,6 +61,10 @@ def snapshot(unet):
     )
 
 
+def block_of(site: AttnSite) -> str:
+    return site.name.rpartition(".")[0]
+
+
 def test_sites_follow_the_unet_own_order_and_describe_it(unet):
     sites = attn_sites(unet)
     assert [f"{site.name}.processor" for site in sites] == list(unet.attn_processors)
@@ -68,16 +72,16 @@ def test_sites_follow_the_unet_own_order_and_describe_it(unet):
     for site in sites:
         assert unet.get_submodule(site.name).to_q.in_features == site.channels
         assert site.is_cross == (site.name.endswith("attn2"))
-        assert unet.get_submodule(site.transformer_block).__class__.__name__ == "BasicTransformerBlock"
+        assert unet.get_submodule(block_of(site)).__class__.__name__ == "BasicTransformerBlock"
 
 
 def test_parse_site():
-    site = parse_site("up_blocks.2.attentions.1.transformer_blocks.3.attn2.processor", 320)
-    expected = ("up", 2, 1, 3, "cross", 320)
-    assert (site.block, site.index, site.position, site.depth, site.kind, site.channels) == expected
-    assert parse_site("mid_block.attentions.0.transformer_blocks.0.attn1").block == "mid"
+    site = parse_site("up_blocks.2.attentions.1.transformer_blocks.3.attn2", 320)
+    expected = ("up", 2, "cross", 320)
+    assert (site.block, site.index, site.kind, site.channels) == expected
+    assert parse_site("mid_block.attentions.0.transformer_blocks.0.attn1", 32).block == "mid"
     with pytest.raises(MethodError, match="motion_modules"):
-        parse_site("down_blocks.0.motion_modules.0.attn1")
+        parse_site("down_blocks.0.motion_modules.0.attn1", 32)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -108,7 +112,7 @@ def test_self_mode_is_the_stock_network_and_the_others_are_not(unet):
     latents, text = inputs()
     stock = run(unet, latents, text)
     for mode in MODES:
-        with attend(unet, self_attention(FrameState(num_frames=4), mode)):
+        with attend(unet, self_attention(unet, FrameState(num_frames=4), mode)):
             changed = (run(unet, latents, text) - stock).abs().max().item()
         assert changed < 1e-6 if mode == "self" else changed > 1e-3, (mode, changed)
 
@@ -116,7 +120,7 @@ def test_self_mode_is_the_stock_network_and_the_others_are_not(unet):
 def test_clips_of_a_batch_do_not_mix(unet):
     latents, text = inputs(6)
     state = FrameState(num_frames=3)
-    with attend(unet, self_attention(state)):
+    with attend(unet, self_attention(unet, state)):
         both = run(unet, latents, text)
         each = torch.cat([run(unet, latents[i : i + 3], text[i : i + 3]) for i in (0, 3)])
     torch.testing.assert_close(both, each, rtol=0, atol=2e-6)
@@ -136,49 +140,61 @@ def test_store_source_equals_batch_source(unet):
         outputs.append(recalled(layer, tokens[i : i + 1]))
     gathered = FirstPrevious(FrameState(num_frames=3))(layer, tokens)
     torch.testing.assert_close(torch.cat(outputs), gathered, rtol=0, atol=1e-6)
-    assert len(store) == 2
+    assert len(dict(store.items())) == 2
 
 
-def test_restores_exactly_also_after_an_exception_and_nested(unet):
+def test_restores_exactly_also_after_an_exception(unet):
     before = snapshot(unet)
     latents, text = inputs()
     stock = run(unet, latents, text)
-    block = attn_sites(unet)[0].transformer_block
-    plan = Plan(
-        processors=lambda site: FirstPrevious(FrameState(4)) if not site.is_cross else None,
-        post_block={block: lambda tokens: tokens + 1},
+    block = block_of(attn_sites(unet)[0])
+    patch = Patch(
+        processors=self_attention(unet, FrameState(4)).processors,
         modules={"conv_norm_out": nn.Identity(), f"{block}.norm_temp": nn.LayerNorm(4)},
+        hooks={block: lambda _block, _args, tokens: tokens + 1},
     )
-    with pytest.raises(ZeroDivisionError), attend(unet, plan):
-        first = snapshot(unet)
-        with attend(unet, self_attention(FrameState(4), "first")):
-            unet.set_attention_slice(1)
-        assert snapshot(unet) == first
+    with pytest.raises(ZeroDivisionError), attend(unet, patch):
         assert (run(unet, latents, text) - stock).abs().max() > 1e-3
+        unet.set_attention_slice(1)
         raise ZeroDivisionError
     assert snapshot(unet) == before
     assert torch.equal(run(unet, latents, text), stock)
 
 
-def test_a_plan_that_does_not_fit_changes_nothing(unet):
+def test_a_hook_sees_module_and_arguments_and_gives_the_output(unet):
+    latents, text = inputs()
+    seen = []
+
+    def negated(module, args, output):
+        seen.append((module, args[0].shape))
+        return -output
+
+    stock = run(unet, latents, text)
+    with attend(unet, Patch(hooks={"conv_out": negated})):
+        assert torch.equal(run(unet, latents, text), -stock)
+    assert seen == [(unet.conv_out, (4, 16, 8, 8))]
+    assert torch.equal(run(unet, latents, text), stock)
+
+
+def test_a_patch_that_does_not_fit_changes_nothing(unet):
     before = snapshot(unet)
-    chosen = self_attention(FrameState()).processors
-    for plan, named in [
-        (Plan(processors={"mid_block.attentions.9.transformer_blocks.0.attn1": abs}), "attentions.9"),
-        (Plan(processors=chosen, post_block={"mid_block.no": abs}), "mid_block.no"),
-        (Plan(modules={"conv_norm_out": nn.Identity(), "nowhere.norm": nn.Identity()}), "nowhere"),
+    chosen = self_attention(unet, FrameState()).processors
+    for patch, named in [
+        (Patch(processors={"mid_block.attentions.9.transformer_blocks.0.attn1": abs}), "attentions.9"),
+        (Patch(processors=chosen, hooks={"mid_block.no": abs}), "mid_block.no"),
+        (Patch(modules={"conv_norm_out": nn.Identity(), "nowhere.norm": nn.Identity()}), "nowhere"),
     ]:
         with pytest.raises(MethodError, match=named):
-            install(unet, plan)
+            install(unet, patch)
         assert snapshot(unet) == before
 
 
 def test_caller_dict_survives(unet):
     """diffusers' own `set_attn_processor` empties the dict that it is given."""
-    chosen = {name: FirstPrevious(FrameState(4)) for name in unet.attn_processors if "attn1" in name}
+    chosen = dict(self_attention(unet, FrameState(4)).processors)
     kept = dict(chosen)
-    with attend(unet, Plan(processors=chosen)):
-        assert all(unet.attn_processors[name] is processor for name, processor in kept.items())
+    with attend(unet, Patch(processors=chosen)):
+        assert all(unet.attn_processors[f"{name}.processor"] is processor for name, processor in kept.items())
     assert chosen == kept
 
 
@@ -189,10 +205,7 @@ def test_module_processors_leave_no_trace_in_the_state_dict(unet):
             self.weight = nn.Parameter(torch.zeros(1))
 
     before = snapshot(unet)
-    with attend(unet, Plan(processors=lambda site: Trained())):
-        assert any("processor.weight" in key for key in unet.state_dict())
-        with attend(unet, self_attention(FrameState(4))):
-            pass
+    with attend(unet, Patch(processors={site.name: Trained() for site in attn_sites(unet)})):
         assert any("processor.weight" in key for key in unet.state_dict())
     assert snapshot(unet) == before
 
@@ -209,42 +222,52 @@ def test_module_processors_leave_no_trace_in_the_state_dict(unet):
 def test_silent_replacement_is_caught_before_the_forward_pass(culprit):
     unet = tiny_unet()
     latents, text = inputs()
-    with attend(unet, self_attention(FrameState(4))) as installed:
+    with attend(unet, self_attention(unet, FrameState(4))) as installed:
         installed.check()
         culprit(unet)
         with pytest.raises(MethodError, match=r"attn1 was replaced: expected FirstPrevious"):
             run(unet, latents, text)
         with pytest.raises(MethodError, match="replaced"):
-            check_installed(unet)
-    with pytest.raises(MethodError, match="no plan"):
-        check_installed(unet)
+            installed.check()
+    with pytest.raises(MethodError, match="taken off"):
+        installed.check()
 
 
 def test_replaced_module_is_caught(unet):
-    with attend(unet, Plan(modules={"conv_norm_out": nn.Identity()})):
+    with attend(unet, Patch(modules={"conv_norm_out": nn.Identity()})):
         unet.conv_norm_out = nn.GroupNorm(8, 16)
         with pytest.raises(MethodError, match="conv_norm_out"):
             run(unet, *inputs())
 
 
-def test_plans_come_off_in_reverse_order(unet):
-    older = install(unet, self_attention(FrameState(4)))
-    newer = install(unet, self_attention(FrameState(4), "first"))
-    with pytest.raises(MethodError, match="newer first"):
-        older.remove()
-    newer.remove()
+def test_a_unet_carries_one_patch_at_a_time(unet):
+    before = snapshot(unet)
+    older = install(unet, self_attention(unet, FrameState(4)))
+    carrying = snapshot(unet)
+    with pytest.raises(MethodError, match="already carries a patch"):
+        install(unet, self_attention(unet, FrameState(4), "first"))
+    assert snapshot(unet) == carrying
     older.check()
     older.remove()
-    with pytest.raises(MethodError, match="reverse order"):
-        older.remove()
+    assert snapshot(unet) == before
+    newer = install(unet, self_attention(unet, FrameState(4), "first"))
+    older.remove()  # does nothing any more
+    newer.check()
+    newer.remove()
+    assert snapshot(unet) == before
 
 
 def test_an_installed_unet_can_be_copied_and_collected():
     unet = tiny_unet()
-    install(unet, self_attention(FrameState(4)))
+    install(unet, self_attention(unet, FrameState(4)))
     twin = copy.deepcopy(unet)
     assert torch.equal(run(unet, *inputs()), run(twin, *inputs()))
-    check_installed(twin)
+    with pytest.raises(MethodError, match="already carries"):
+        install(twin, Patch())
+    twin.set_attention_slice(1)
+    with pytest.raises(MethodError, match="was replaced"):
+        run(twin, *inputs())
+    run(unet, *inputs())
     gone = weakref.ref(unet)
     del unet
     gc.collect()
@@ -262,13 +285,13 @@ def test_errors_of_the_processor(unet):
         FirstPrevious(FrameState(3))(layer, tokens)
     with pytest.raises(MethodError, match="sparse_causal, first, full, self"):
         FirstPrevious(mode="sparse")
-    site = AttnSite("x", "mid", 0, 0, 0, "self", 16)
+    site = AttnSite("x", "mid", 0, "self", 16)
     missing = FirstPrevious(FrameState(store=FeatureStore(), read=("first",), step=3), site=site)
     with pytest.raises(MethodError, match="'first' was stored at x for step 3"):
         missing(layer, tokens)
 
 
-def test_store_counts_renames_and_drops():
+def test_store_keeps_copies_and_counts_bytes():
     store = FeatureStore(device="cpu", dtype=torch.float16)
     feature = torch.ones(2, 3)
     store.put("site", 0, "current", feature)
@@ -276,13 +299,6 @@ def test_store_counts_renames_and_drops():
     assert store.nbytes == 12
     assert store.get("site", 0, "current").dtype == torch.float32
     assert store.get("site", 0, "current").sum() == 6
-    store.rename("current", "previous")
-    assert ("site", 0, "previous") in store and ("site", 0, "current") not in store
-    store.put("site", 1, "first", feature)
-    store.drop("previous")
-    assert len(store) == 1
-    store.drop()
-    assert len(store) == 0 and store.nbytes == 0
     kept = FeatureStore()
     kept.put("site", 0, "x", feature)
     feature.fill_(7)

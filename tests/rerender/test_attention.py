@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from rerender.translation.attention import ANCHOR, PREVIOUS, cross_frame_plan, cross_frame_sites, stored_bytes
+from rerender.translation.attention import ANCHOR, PREVIOUS, cross_frame_patch, cross_frame_sites, stored_bytes
 from videoedit.attention import FeatureStore, FrameState, attend
 from videoedit.models.loading import load_models
 
@@ -47,11 +47,11 @@ def unet():
     ).eval()
 
 
-def run(unet, plan, latents, state=None, **values):
+def run(unet, patch, latents, state=None, **values):
     for name, value in values.items():
         setattr(state, name, value)
     text = torch.randn(latents.shape[0], 5, 16, generator=torch.Generator().manual_seed(9))
-    with torch.no_grad(), attend(unet, plan):
+    with torch.no_grad(), attend(unet, patch):
         return unet(latents, 300, encoder_hidden_states=text).sample
 
 
@@ -59,10 +59,10 @@ def run(unet, plan, latents, state=None, **values):
 def test_equals_softmax_over_the_tokens_of_both_frames(unet, loose):
     """Each layer's output against  softmax(Q [K_a; K_p]^T / sqrt(d)) [V_a; V_p]  of its recorded inputs."""
     state = FrameState(store=FeatureStore())
-    plan = cross_frame_plan(unet, state, loose=loose)
+    patch = cross_frame_patch(unet, state, loose=loose)
     frames = torch.randn(3, 2, 4, 8, 8, generator=torch.Generator().manual_seed(1))  # [uncond, cond] each
-    run(unet, plan, frames[0], state, write=ANCHOR, read=())
-    run(unet, plan, frames[1], state, write=PREVIOUS, read=(ANCHOR,))
+    run(unet, patch, frames[0], state, write=ANCHOR, read=())
+    run(unet, patch, frames[1], state, write=PREVIOUS, read=(ANCHOR,))
     seen = {}
     sites = cross_frame_sites(unet, loose=loose)
     hooks = [
@@ -71,7 +71,7 @@ def test_equals_softmax_over_the_tokens_of_both_frames(unet, loose):
         )
         for site in sites
     ]
-    run(unet, plan, frames[2], state, write=None, read=(ANCHOR, PREVIOUS))
+    run(unet, patch, frames[2], state, write=None, read=(ANCHOR, PREVIOUS))
     for hook in hooks:
         hook.remove()
     assert len(seen) == len(sites) == (2 if loose else 4)
@@ -90,10 +90,10 @@ def test_loose_lets_go_of_the_coarsest_layers(unet):
     results = []
     for loose in (False, True):
         state = FrameState(store=FeatureStore())
-        plan = cross_frame_plan(unet, state, loose=loose)
+        patch = cross_frame_patch(unet, state, loose=loose)
         frames = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-        run(unet, plan, frames[0], state, write=ANCHOR)
-        results.append(run(unet, plan, frames[1], state, write=None, read=(ANCHOR,)))
+        run(unet, patch, frames[0], state, write=ANCHOR)
+        results.append(run(unet, patch, frames[1], state, write=None, read=(ANCHOR,)))
     assert (results[0] - results[1]).abs().max() > 1e-4
 
 
@@ -103,18 +103,18 @@ def test_without_reading_the_network_is_its_own(unet):
     with torch.no_grad():
         stock = unet(latents, 300, encoder_hidden_states=text).sample
     state = FrameState(store=FeatureStore())
-    torch.testing.assert_close(run(unet, cross_frame_plan(unet, state), latents), stock, rtol=0, atol=1e-5)
+    torch.testing.assert_close(run(unet, cross_frame_patch(unet, state), latents), stock, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("loose", [False, True])
 @pytest.mark.parametrize("size", [(8, 8), (10, 6)])
 def test_the_planned_memory_is_what_the_store_takes(unet, loose, size):
     state = FrameState(store=FeatureStore())
-    plan = cross_frame_plan(unet, state, loose=loose)
+    patch = cross_frame_patch(unet, state, loose=loose)
     latents = torch.randn(2, 4, *reversed(size), generator=torch.Generator().manual_seed(2))
     for tag in (ANCHOR, PREVIOUS):
         for step in range(3):
-            run(unet, plan, latents, state, step=step, write=tag)
+            run(unet, patch, latents, state, step=step, write=tag)
     assert stored_bytes(unet.config, size, 3, loose=loose) == state.store.nbytes
 
 

@@ -13,7 +13,7 @@ from diffusers.models.attention_processor import Attention
 from torch import nn
 
 from rerender.config import TranslateConfig
-from rerender.translation.attention import cross_frame_plan
+from rerender.translation.attention import cross_frame_patch
 from rerender.translation.passes import AnchorMotion, Passes, Target
 from rerender.translation.schedule import timetable
 from videoedit.attention import FeatureStore, FrameState, attend
@@ -165,7 +165,7 @@ def test_two_passes_equal_the_official_formulas(toy, strength):
     restated, passes = Restated(toy, strength), passes_for(official)
     denoise = guided(toy, torch.full((1, 4, 1), COND), torch.full((1, 4, 1), UNCOND), 7.5)
     source = normal(*SHAPE, seed=50, scale=0.8)
-    with torch.no_grad(), attend(toy, cross_frame_plan(toy, passes.state)):
+    with torch.no_grad(), attend(toy, cross_frame_patch(toy, passes.state)):
         close(passes.anchor(denoise, source), restated.run(source, "init"))
         for seed in (10, 20):
             source, motion, target = inputs(seed)
@@ -189,7 +189,7 @@ def test_the_second_pass_may_start_at_the_first_fused_step(toy, strength):
         if not fused:
             passes.table = replace(passes.table, fork=passes.table.start)
         denoise = guided(toy, torch.full((1, 4, 1), COND), torch.full((1, 4, 1), UNCOND), 7.5)
-        with torch.no_grad(), attend(toy, cross_frame_plan(toy, passes.state)):
+        with torch.no_grad(), attend(toy, cross_frame_patch(toy, passes.state)):
             passes.anchor(denoise, normal(*SHAPE, seed=50))
             for seed in (10, 20):
                 source, motion, target = inputs(seed)

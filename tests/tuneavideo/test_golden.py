@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
+from tuneavideo.temporal import transformer_blocks
 from tuneavideo.video_unet import VideoUNet
 
 DATA = Path(__file__).parents[1] / "data" / "tuneavideo"
@@ -26,7 +27,7 @@ def swap(x):
 
 
 def tuned(**options):
-    return VideoUNet.from_pretrained(DATA / "tuned3d" / "unet", **options)
+    return VideoUNet.from_pretrained(DATA / "tuned3d" / "unet", allow_pickle=True, **options)
 
 
 def inflated(**options):
@@ -104,10 +105,8 @@ def test_inner_statistics():
 # What a mistake would change, as measured on the official code
 
 
-def with_processor(mode):
-    unet = tuned()
-    unet._processor.mode = mode
-    return predict(unet)
+def with_attention(mode):
+    return predict(tuned(attention=mode))
 
 
 def with_frame_norm():
@@ -147,7 +146,7 @@ def predict_at(t):
 
 def with_heads_read_as_width():
     unet = tuned()
-    for block in unet._blocks.values():
+    for block in transformer_blocks(unet.unet).values():
         width = block.norm1.normalized_shape[0]
         for attn in (block.attn1, block.attn2, block.attn_temp):
             attn.heads, attn.scale = width // 8, 8**-0.5
@@ -159,8 +158,8 @@ def with_heads_read_as_width():
     [
         ("groupnorm_per_frame", with_frame_norm),
         ("attention_head_dim_read_as_head_width", with_heads_read_as_width),
-        ("prev_frame_replaced_by_first", lambda: with_processor("first")),
-        ("plain_self_attention", lambda: with_processor("self")),
+        ("prev_frame_replaced_by_first", lambda: with_attention("first")),
+        ("plain_self_attention", lambda: with_attention("self")),
         ("no_temporal_attention", without_temporal_attention),
         ("norm_temp_left_at_identity", with_norm_temp_at_identity),
         ("2d_to_q_kept", with_image_queries),
@@ -178,7 +177,7 @@ def test_mistakes_show(mistake, output):
 def train(unet, blocks):
     """Three official steps; (losses, gradients of the first step, parameters, total gradient norms)."""
     named = dict(unet.trainable_parameters(blocks))
-    optimiser = torch.optim.AdamW(named.values(), lr=3e-5, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(named.values(), lr=3e-5, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2)
     losses, gradients, norms = [], {}, []
     for step in range(3):
         prediction = unet(swap(TRAIN["noisy"][step]), TRAIN["timesteps"][step : step + 1], TRAIN["ehs"])
@@ -187,8 +186,8 @@ def train(unet, blocks):
         gradients = gradients or {name: p.grad.clone() for name, p in named.items()}
         norms.append(torch.nn.utils.clip_grad_norm_(named.values(), 1.0).item())
         losses.append(loss.item())
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     return losses, gradients, named, norms
 
 

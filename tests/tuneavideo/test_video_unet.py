@@ -1,6 +1,8 @@
-"""What must stay true of a stock UNet that denoises video."""
+"""Truths about a stock UNet that denoises video."""
 
 from __future__ import annotations
+
+import copy
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from diffusers import UNet2DConditionModel, UNet2DModel
 
 from tuneavideo.temporal import TemporalAttention
 from tuneavideo.video_unet import VideoUNet
+from videoedit.attention import Patch, attend
 from videoedit.errors import ConfigError, MethodError, ShapeError
 from videoedit.testing import tiny_unet
 
@@ -39,7 +42,7 @@ def predict(unet, latents=LATENTS, t=481, text=TEXT):
 
 
 def image_prediction(unet, latents=LATENTS):
-    """What the image UNet says about each frame alone."""
+    """Prediction of the image UNet for each frame alone."""
     with torch.no_grad():
         text = TEXT.repeat_interleave(latents.shape[1], dim=0)
         return unet(latents.flatten(0, 1), 481, text).sample.view_as(latents)
@@ -122,18 +125,19 @@ def test_compiles_in_one_graph():
 # Low-rank changes
 
 
-def test_lora_starts_at_zero_and_merges():
+def test_lora_starts_at_zero_and_adds_a_product_to_the_weights():
     unet = awake(lora_rank=2)
     assert torch.equal(predict(unet), predict(awake()))
     for name, parameter in unet.trainable_parameters():
         assert ("lora" in name) == ("attn_temp" not in name)
         parameter.data += randn(*parameter.shape) / 8
-    unmerged = predict(unet)
-    assert not torch.allclose(unmerged, predict(awake()), rtol=0, atol=1e-3)
-    unet.merge_lora()
-    assert torch.allclose(predict(unet), unmerged, rtol=0, atol=5e-6)
-    unet.merge_lora()
-    assert torch.allclose(predict(unet), unmerged, rtol=0, atol=5e-6)
+    low_rank, whole = predict(unet), awake()
+    assert not torch.allclose(low_rank, predict(whole), rtol=0, atol=1e-3)
+    whole.load_tensors({name: tensor for name, tensor in unet.named_adapter_tensors() if ".lora." not in name})
+    for name, change in unet.named_modules():
+        if name.endswith(".lora"):
+            whole.get_submodule(name.removesuffix(".lora")).weight.data += change.up.weight @ change.down.weight
+    assert torch.allclose(predict(whole), low_rank, rtol=0, atol=5e-6)
     assert torch.equal(image_prediction(unet.detach()), image_prediction(tiny_unet()))
 
 
@@ -202,9 +206,9 @@ def test_detach_restores_the_unet_exactly(lora_rank):
     with pytest.raises(KeyError), VideoUNet(unet, init="official", lora_rank=lora_rank) as video:
         video.train()
         video.enable_gradient_checkpointing()
-        optimiser = torch.optim.SGD([p for _, p in video.trainable_parameters()], lr=1.0)
+        optimizer = torch.optim.SGD([p for _, p in video.trainable_parameters()], lr=1.0)
         video(LATENTS, 481, TEXT).square().mean().backward()
-        optimiser.step()
+        optimizer.step()
         raise KeyError
     assert parts(unet) == before
     assert all(torch.equal(p, values[name]) for name, p in unet.named_parameters())
@@ -246,17 +250,42 @@ def test_temporal_attention_is_no_attention_site():
 # Misuse
 
 
-@pytest.mark.parametrize("disturb", ["set_attention_slice", "fuse_qkv_projections", "detach"])
-def test_replaced_parts_are_noticed(disturb):
+BLOCK = "mid_block.attentions.0.transformer_blocks.0"
+
+
+@pytest.mark.parametrize(
+    ("disturb", "message"),
+    [
+        (lambda video: video.unet.set_attention_slice("auto"), "attn1 was replaced: expected FirstPrevious"),
+        (lambda video: video.unet.fuse_qkv_projections(), "attn1 was replaced: expected FirstPrevious"),
+        (lambda video: delattr(video.unet.get_submodule(BLOCK), "attn_temp"), f"{BLOCK}.attn_temp was replaced"),
+        (lambda video: setattr(video.unet, "conv_norm_out", torch.nn.Identity()), "conv_norm_out was replaced"),
+        (lambda video: video.detach(), "was taken off its UNet; install it again"),
+    ],
+    ids=["slice", "fuse", "temporal", "norm", "detach"],
+)
+def test_replaced_parts_are_noticed(disturb, message):
     video = video_unet()
-    if disturb == "detach":
-        video.detach()
-    elif disturb == "set_attention_slice":
-        video.unet.set_attention_slice("auto")
-    else:
-        video.unet.fuse_qkv_projections()
-    with pytest.raises(MethodError, match="make a new VideoUNet"):
+    disturb(video)
+    with pytest.raises(MethodError, match=message):
         predict(video)
+    assert torch.equal(image_prediction(video.detach()), image_prediction(tiny_unet()))
+
+
+def test_it_shares_its_unet_with_no_other_patch():
+    video = video_unet()
+    with pytest.raises(MethodError, match="already carries a patch"), attend(video.unet, Patch()):
+        pass
+    predict(video)
+
+
+def test_a_copy_is_a_network_of_its_own():
+    video = awake(lora_rank=2)
+    twin, before = copy.deepcopy(video), predict(video)
+    list(video.trainable_parameters())
+    twin.detach()
+    assert torch.equal(predict(video), before)
+    assert torch.equal(image_prediction(twin.unet), image_prediction(tiny_unet()))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ by (site, step, tag).
 from __future__ import annotations
 
 from videoedit.attention.processors import FirstPrevious, FrameState, frame_attention, frame_attention_reference
-from videoedit.attention.registry import Installation, Plan, attend, check_installed, install
-from videoedit.attention.sites import AttnSite, attn_sites, parse_site
+from videoedit.attention.registry import Installation, Patch, attend, install
+from videoedit.attention.sites import AttnSite, attn_sites
 from videoedit.attention.store import FeatureStore
 
 __all__ = [
@@ -18,12 +18,10 @@ __all__ = [
     "FirstPrevious",
     "FrameState",
     "Installation",
-    "Plan",
+    "Patch",
     "attend",
     "attn_sites",
-    "check_installed",
     "frame_attention",
     "frame_attention_reference",
     "install",
-    "parse_site",
 ]

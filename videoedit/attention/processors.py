@@ -28,7 +28,7 @@ FrameMode = Literal["sparse_causal", "first", "full", "self"]
 
 @dataclass
 class FrameState:
-    """What every processor of one UNet shares; whoever runs the network sets it before the forward pass."""
+    """State shared by the processors of one UNet; whoever runs the network sets it before the forward pass."""
 
     num_frames: int = 1  # frames per clip in the batch
     step: int = 0  # step of the sampling loop, for the store

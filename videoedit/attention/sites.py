@@ -1,10 +1,10 @@
-"""Where a UNet attends: its attention layers as values that can be asked for place, kind and width."""
+"""Sites of attention in a UNet: its attention layers as values that can be asked for place, kind and width."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -13,7 +13,7 @@ from videoedit.errors import MethodError
 BlockKind = Literal["down", "mid", "up"]
 _NAME = re.compile(
     r"(?P<block>down|mid|up)_blocks?(?:\.(?P<index>\d+))?"
-    r"\.attentions\.(?P<position>\d+)\.transformer_blocks\.(?P<depth>\d+)\.attn(?P<number>[12])"
+    r"\.attentions\.\d+\.transformer_blocks\.\d+\.attn(?P<number>[12])"
 )
 
 
@@ -24,8 +24,6 @@ class AttnSite:
     name: str  # "up_blocks.1.attentions.2.transformer_blocks.0.attn1"; the module's own name
     block: BlockKind
     index: int  # which down or up block, in the order they run; 0 for the middle
-    position: int  # which transformer inside that block
-    depth: int  # which transformer block inside that transformer
     kind: Literal["self", "cross"]
     channels: int  # width of the tokens
 
@@ -33,15 +31,9 @@ class AttnSite:
     def is_cross(self) -> bool:
         return self.kind == "cross"
 
-    @property
-    def transformer_block(self) -> str:
-        """Name of the `BasicTransformerBlock` that holds this layer."""
-        return self.name.rpartition(".")[0]
 
-
-def parse_site(name: str, channels: int = 0) -> AttnSite:
-    """Read a module or processor name ("….attn1" or "….attn1.processor") into a site."""
-    name = name.removesuffix(".processor")
+def parse_site(name: str, channels: int) -> AttnSite:
+    """Read a module name ("….attn1") into a site."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise MethodError(
@@ -49,18 +41,15 @@ def parse_site(name: str, channels: int = 0) -> AttnSite:
             "expected a name such as 'up_blocks.1.attentions.0.transformer_blocks.0.attn1'"
         )
     block: BlockKind = match["block"]  # type: ignore[assignment]
-    return AttnSite(
-        name=name,
-        block=block,
-        index=int(match["index"] or 0),
-        position=int(match["position"]),
-        depth=int(match["depth"]),
-        kind="self" if match["number"] == "1" else "cross",
-        channels=channels,
-    )
+    kind: Literal["self", "cross"] = "self" if match["number"] == "1" else "cross"
+    return AttnSite(name, block, int(match["index"] or 0), kind, channels)
+
+
+def attn_layers(unet: nn.Module) -> dict[str, Any]:
+    """Every attention layer of `unet` by name, in the order of its `attn_processors`."""
+    return {name: layer for name, layer in unet.named_modules() if hasattr(layer, "set_processor")}
 
 
 def attn_sites(unet: nn.Module) -> tuple[AttnSite, ...]:
-    """Every attention layer of `unet`, in the order of its `attn_processors`."""
-    layers = ((name, layer) for name, layer in unet.named_modules() if hasattr(layer, "set_processor"))
-    return tuple(parse_site(name, int(layer.query_dim)) for name, layer in layers)  # type: ignore[arg-type]
+    """The sites of `attn_layers`."""
+    return tuple(parse_site(name, int(layer.query_dim)) for name, layer in attn_layers(unet).items())

@@ -41,25 +41,9 @@ class FeatureStore:
             ) from None
         return kept.to(device=device, dtype=dtype)
 
-    def rename(self, old: str, new: str) -> None:
-        """Let every feature tagged `old` be tagged `new`, e.g. "current" becomes "previous"."""
-        for site, step, tag in [key for key in self._features if key[2] == old]:
-            self._features[site, step, new] = self._features.pop((site, step, tag))
-
-    def drop(self, tag: str | None = None) -> None:
-        """Forget the features with this tag, or all of them."""
-        for key in [key for key in self._features if tag is None or key[2] == tag]:
-            del self._features[key]
-
     def items(self) -> Iterator[tuple[Key, Tensor]]:
         """Every (site, step, tag) with its feature as it is kept; `put` under the same key restores it."""
         return ((key, kept) for key, (kept, _, _) in self._features.items())
-
-    def __contains__(self, key: Key) -> bool:
-        return key in self._features
-
-    def __len__(self) -> int:
-        return len(self._features)
 
     @property
     def nbytes(self) -> int:

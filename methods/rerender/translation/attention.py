@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from videoedit.attention import AttnSite, FirstPrevious, FrameState, Plan, attn_sites
+from videoedit.attention import AttnSite, FirstPrevious, FrameState, Patch, attn_sites
 
 ANCHOR, PREVIOUS = "anchor", "previous"  # tags in the feature store
 
@@ -27,10 +27,10 @@ def cross_frame_sites(unet: nn.Module, *, loose: bool = False) -> tuple[AttnSite
     return tuple(site for site in sites if not (loose and site.channels == widest))
 
 
-def cross_frame_plan(unet: nn.Module, state: FrameState, *, loose: bool = False) -> Plan:
-    """What to install with `attend`; whoever runs the network sets step, reads and writes in `state`."""
+def cross_frame_patch(unet: nn.Module, state: FrameState, *, loose: bool = False) -> Patch:
+    """Patch to install with `attend`; whoever runs the network sets step, reads and writes in `state`."""
     sites = cross_frame_sites(unet, loose=loose)
-    return Plan(processors={site.name: FirstPrevious(state, site=site) for site in sites})
+    return Patch(processors={site.name: FirstPrevious(state, site=site) for site in sites})
 
 
 def stored_bytes(

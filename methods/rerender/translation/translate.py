@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rerender.keyframes import shots
-from rerender.translation.attention import cross_frame_plan, cross_frame_sites
+from rerender.translation.attention import cross_frame_patch, cross_frame_sites
 from rerender.translation.colors import match_colors
 from rerender.translation.conditions import Controls, map_to_condition
 from rerender.translation.freeu import freeu
@@ -191,7 +191,7 @@ class Translator:
     @contextmanager
     def _installed(self) -> Iterator[None]:
         unet, s = self.models.unet, self.settings
-        plan = cross_frame_plan(unet, self.passes.state, loose=s.loose_attention)  # type: ignore[arg-type]
+        plan = cross_frame_patch(unet, self.passes.state, loose=s.loose_attention)  # type: ignore[arg-type]
         with attend(unet, plan), freeu(unet, *s.freeu):  # type: ignore[arg-type]
             yield
 

@@ -1,0 +1,159 @@
+"""UNet folders as diffusers and the official Tune-A-Video write them, and the weight files in them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from videoedit.errors import WeightsError
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+WEIGHT_FILES = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.bin",
+)
+
+TEMPORAL_NAMES = (
+    "norm_temp.weight",
+    "norm_temp.bias",
+    "attn_temp.to_q.weight",
+    "attn_temp.to_k.weight",
+    "attn_temp.to_v.weight",
+    "attn_temp.to_out.0.weight",
+    "attn_temp.to_out.0.bias",
+)
+
+DAMAGED = (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
+
+
+def damaged(path: Path, error: Exception) -> WeightsError:
+    """The one line for a file that no reader understands."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if path.suffix == ".safetensors" and start[:2] in (b"PK", b"\x80\x02"):
+        return WeightsError(f"{path} is a pickle file named .safetensors; expected a safetensors file")
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    return WeightsError(f"{path} is damaged or no weight file ({reason}); copy or download it again")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The ``config.json`` of a model folder."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except FileNotFoundError:
+        raise WeightsError(f"{folder} holds no config.json; expected a diffusers unet/ folder") from None
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{folder / 'config.json'} cannot be read as JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise WeightsError(f"{folder / 'config.json'} is not a model configuration")
+    return config
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or of a pickle read with ``weights_only`` (runs no code)."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"{path} does not exist; expected a weight file") from None
+    except DAMAGED as error:
+        raise damaged(path, error) from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} is not a table of tensors; expected the weights of a UNet")
+    return state
+
+
+def load_unet(folder: str | Path, *, allow_pickle: bool = False) -> tuple[UNet2DConditionModel, dict[str, Tensor]]:
+    """The image UNet in a folder and the temporal tensors beside it (none for an image model), in float32.
+
+    Reads diffusers' folders of a `UNet2DConditionModel` and those of the official Tune-A-Video, whose class
+    `UNet3DConditionModel` shares its name, and nothing else, with ModelScope's network. Without `allow_pickle`
+    a folder with ``.bin`` weights alone is a `WeightsError`.
+    """
+    folder = unet_folder(Path(folder))
+    config = read_config(folder)
+    is_video = check_kind(config, folder)
+    tensors: dict[str, Tensor] = {}
+    temporal: dict[str, Tensor] = {}
+    for name, tensor in read_tensors(weight_file(folder, allow_pickle)).items():
+        (temporal if "_temp." in name else tensors)[name] = tensor.float()
+    if is_video:
+        check_temporal(temporal, tensors, folder)
+    return build_unet(config, tensors, folder), temporal
+
+
+def unet_folder(folder: Path) -> Path:
+    """`folder` itself, or the ``unet`` folder in it if it holds a whole pipeline."""
+    if not folder.is_dir():
+        raise WeightsError(f"{folder} is not a folder; expected a diffusers unet/ folder")
+    has_unet = not (folder / "config.json").exists() and (folder / "unet" / "config.json").exists()
+    return folder / "unet" if has_unet else folder
+
+
+def weight_file(folder: Path, allow_pickle: bool) -> Path:
+    """The folder's weights, safetensors before pickle."""
+    found = [folder / name for name in WEIGHT_FILES if (folder / name).is_file()]
+    if not found:
+        raise WeightsError(f"{folder} holds no weights; expected one of {', '.join(WEIGHT_FILES)}")
+    if found[0].suffix == ".bin" and not allow_pickle:
+        raise WeightsError(
+            f"{folder} holds only pickled weights ({found[0].name}), which can hide programs; expected safetensors: "
+            "convert them, or pass allow_pickle=True if you trust the source"
+        )
+    return found[0]
+
+
+def check_kind(config: dict[str, Any], folder: Path) -> bool:
+    """Tell an official video UNet (True) from an image UNet (False); `WeightsError` for other networks."""
+    kind = config.get("_class_name")
+    if kind == "UNet2DConditionModel":
+        return False
+    if kind == "UNet3DConditionModel" and config.get("mid_block_type") == "UNetMidBlock3DCrossAttn":
+        return True
+    if kind == "UNet3DConditionModel":
+        kind = "UNet3DConditionModel of another method (ModelScope?)"
+    raise WeightsError(f"{folder} holds a {kind}; expected a UNet2DConditionModel or an official Tune-A-Video UNet")
+
+
+def check_temporal(temporal: dict[str, Tensor], tensors: dict[str, Tensor], folder: Path) -> None:
+    """Raise `WeightsError` unless each transformer block has its seven temporal tensors."""
+    blocks = [name.removesuffix("attn1.to_q.weight") for name in tensors if name.endswith("attn1.to_q.weight")]
+    expected = {f"{block}{name}" for block in blocks for name in TEMPORAL_NAMES}
+    if temporal.keys() != expected:
+        odd = sorted(expected ^ temporal.keys())
+        raise WeightsError(
+            f"{folder} is no complete Tune-A-Video UNet: {len(odd)} temporal tensors differ, as {odd[0]}"
+        )
+
+
+def build_unet(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> UNet2DConditionModel:
+    """A `UNet2DConditionModel` with these weights; block names of the official video network are translated."""
+    from diffusers import UNet2DConditionModel
+
+    config = {name: to_2d(value) for name, value in config.items() if not name.startswith("_")}
+    try:
+        with torch.device("meta"):
+            unet = UNet2DConditionModel.from_config(config)
+        unet.load_state_dict(tensors, assign=True)
+    except (RuntimeError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"the weights in {folder} do not fit its config.json: {reason}") from None
+    return unet.eval()
+
+
+def to_2d(value: Any) -> Any:
+    """``CrossAttnDownBlock3D`` -> ``CrossAttnDownBlock2D``, in a list or alone; other values as they are."""
+    if isinstance(value, list):
+        return [to_2d(item) for item in value]
+    return value.replace("Block3D", "Block2D") if isinstance(value, str) else value
