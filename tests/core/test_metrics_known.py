@@ -1,6 +1,6 @@
 """Every measure of the catalogue on constructed cases whose answer is known, and the traps of others' code.
 
-All of them go the way of a benchmark: a `Material`, a metric of the catalogue, `measure`. Flow is exact where a test
+All of them go the way of a benchmark: a `Sample`, a metric of the catalogue, `measure`. Flow is exact where a test
 needs it to be: it comes out of files.
 """
 
@@ -19,7 +19,7 @@ from videoedit.metrics import (
     METRICS,
     Facts,
     Figure,
-    Material,
+    Sample,
     ff_alpha,
     ff_beta,
     full_id,
@@ -44,7 +44,7 @@ def known(*ids: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 def take(name: str, frames: np.ndarray, source: np.ndarray | None = None, **more: object) -> Figure:
-    return measure(METRICS[name], Material(frames, frames if source is None else source, **more))  # type: ignore[arg-type]
+    return measure(METRICS[name], Sample(frames, frames if source is None else source, **more))  # type: ignore[arg-type]
 
 
 def grey(*levels: int, size: tuple[int, int] = (24, 20)) -> np.ndarray:
@@ -177,7 +177,7 @@ def test_planted_flicker_has_its_ratio() -> None:
 
 
 @known("colour_drift@1")
-def test_colour_drift_from_black_to_white_is_the_range_of_lightness() -> None:
+def test_color_drift_from_black_to_white_is_the_range_of_lightness() -> None:
     drift = take("colour_drift@1", grey(0, 0, 255))
     assert drift.value == pytest.approx(50, abs=0.01)
     assert drift.series == pytest.approx((0, 0, 100), abs=0.01)
@@ -466,7 +466,7 @@ def test_trap_v2vbench_motion_alignment_does_not_grow_with_the_size() -> None:
 def test_trap_warp_errors_of_other_scales_or_estimators_have_other_ids() -> None:
     frames = grey(0, 255)
     assert warp_error(frames, np.zeros((1, 2, 20, 24)), np.zeros((1, 20, 24), bool)) == 1  # values from 0 to 1
-    assert full_id(METRICS["warp_error@1"], Material(frames, frames)) == "warp_error@1/dis"
+    assert full_id(METRICS["warp_error@1"], Sample(frames, frames)) == "warp_error@1/dis"
     assert "cannot be set beside" in METRICS["pixel_mse@1"].meaning
 
 
@@ -476,7 +476,7 @@ def test_trap_consistency_rewards_doing_nothing_and_strength_tells() -> None:
     edit[1::2] += 9  # a real edit flickers
     for name in ("warp_error@1", "warp_ssim@1", "ff_alpha@1", "ff_beta@1", "motion_alignment@1", "flicker_ratio@1"):
         metric = METRICS[name]
-        copy, made = (measure(metric, Material(frames, source)).value for frames in (source, edit))
+        copy, made = (measure(metric, Sample(frames, source)).value for frames in (source, edit))
         worse = {"lower": made - copy, "higher": copy - made, "one": abs(made - 1) - abs(copy - 1)}[metric.better]
         assert worse > 0, name
         assert metric.group != "strength"

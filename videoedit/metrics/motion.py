@@ -16,7 +16,7 @@ import numpy as np
 
 from videoedit.errors import ShapeError
 from videoedit.metrics.pixels import LEAST, ssim_map
-from videoedit.metrics.sample import Figure, Material
+from videoedit.metrics.sample import Figure, Sample
 
 Arrays = Sequence[np.ndarray] | np.ndarray
 
@@ -183,47 +183,47 @@ def _nothing(frames: np.ndarray) -> list[np.ndarray]:
     return [np.zeros(frames.shape[1:3], bool)] * (len(frames) - 1)
 
 
-# ------------------------------------------------------------------------------------------- of a material
+# ------------------------------------------------------------------------------------------- of a sample
 
 UNSEEN = "under 1 % of the pixels can be followed from frame to frame"
 
 
-def warp_error_of(material: Material) -> Figure:
-    steps = warp_errors(material.frames, material.flow_bwd, material.occ_bwd)
-    value = _pooled(steps, material.frames)
+def warp_error_of(sample: Sample) -> Figure:
+    steps = warp_errors(sample.frames, sample.flow_bwd, sample.occ_bwd)
+    value = _pooled(steps, sample.frames)
     return Figure(value, (0.0, *(s / n if n else math.nan for s, n in steps)), UNSEEN if math.isnan(value) else "")
 
 
-def warp_ssim_of(material: Material) -> Figure:
-    value = warp_ssim(material.frames, material.flow_bwd, material.occ_bwd)
+def warp_ssim_of(sample: Sample) -> Figure:
+    value = warp_ssim(sample.frames, sample.flow_bwd, sample.occ_bwd)
     return Figure(value, reason=UNSEEN if math.isnan(value) else "")
 
 
-def warp_ssim_rave_of(material: Material) -> float:
-    return warp_ssim_rave(material.frames, [pair.fwd[0].numpy() for pair in material.pairs])
+def warp_ssim_rave_of(sample: Sample) -> float:
+    return warp_ssim_rave(sample.frames, [pair.fwd[0].numpy() for pair in sample.pairs])
 
 
-def pixel_mse_of(material: Material) -> float:
-    return pixel_mse(material.frames, material.flow_bwd)
+def pixel_mse_of(sample: Sample) -> float:
+    return pixel_mse(sample.frames, sample.flow_bwd)
 
 
-def seam_score_of(material: Material) -> Figure:
-    value = seam_score(material.frames, material.flow_bwd, material.occ_bwd, material.keyframes)
+def seam_score_of(sample: Sample) -> Figure:
+    value = seam_score(sample.frames, sample.flow_bwd, sample.occ_bwd, sample.keyframes)
     return Figure(value, reason="no frames around a key frame to compare it with" if math.isnan(value) else "")
 
 
-def ff_alpha_of(material: Material) -> Figure:
-    value, share = ff_alpha(material.frames, material.source, material.flow_bwd)
+def ff_alpha_of(sample: Sample) -> Figure:
+    value, share = ff_alpha(sample.frames, sample.source, sample.flow_bwd)
     needed = f"the flow explains {100 * share:.0f} % of the source's pixels, {100 * VALID_SHARE:.0f} % are needed"
     return Figure(value, reason=needed if math.isnan(value) else "")
 
 
-def ff_beta_of(material: Material) -> Figure:
-    edit, source, _ = material.motion
+def ff_beta_of(sample: Sample) -> Figure:
+    edit, source, _ = sample.motion
     value = ff_beta(edit, source)
     return Figure(value, reason="nothing moves" if math.isnan(value) else "")
 
 
-def motion_alignment_of(material: Material) -> Figure:
-    value = motion_alignment(*material.motion)
+def motion_alignment_of(sample: Sample) -> Figure:
+    value = motion_alignment(*sample.motion)
     return Figure(value, reason=UNSEEN if math.isnan(value) else "")

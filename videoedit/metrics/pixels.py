@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from videoedit.errors import ShapeError
-from videoedit.metrics.sample import Figure, Material
+from videoedit.metrics.sample import Figure, Sample
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +103,7 @@ def flicker_ratio(frames: np.ndarray, source: np.ndarray) -> float:
     return flicker(frames) / still if still > 0 else math.nan
 
 
-def colour_drift(frames: np.ndarray) -> float:
+def color_drift(frames: np.ndarray) -> float:
     """Mean distance of the colours of frames 1.. from those of frame 0, in CIELAB units.
 
     The distance of two frames is the earth mover's distance of their values, channel by channel, added in
@@ -113,7 +113,7 @@ def colour_drift(frames: np.ndarray) -> float:
 
 
 def drifts(frames: np.ndarray) -> list[float]:
-    """The distances that `colour_drift` averages, F - 1 values."""
+    """The distances that `color_drift` averages, F - 1 values."""
     first, *others = (np.sort(cielab(frame).reshape(-1, 3), axis=0) for frame in frames)
     return [float(np.linalg.norm(np.abs(other - first).mean(0))) for other in others]
 
@@ -149,37 +149,37 @@ def same_shape(a: np.ndarray, b: np.ndarray) -> None:
         raise ShapeError(f"expected two clips of one shape [F, H, W, 3], got {a.shape} and {b.shape}")
 
 
-# ------------------------------------------------------------------------------------------- of a material
+# ------------------------------------------------------------------------------------------- of a sample
 
 
-def strength_of(material: Material) -> Figure:
-    series = strength(material.frames, material.source)
+def strength_of(sample: Sample) -> Figure:
+    series = strength(sample.frames, sample.source)
     return Figure(float(np.mean(series)), tuple(series))
 
 
-def strength_region_of(material: Material) -> Figure:
-    series = strength(material.frames, material.source, material.change)
+def strength_region_of(sample: Sample) -> Figure:
+    series = strength(sample.frames, sample.source, sample.change)
     seen = np.array(series)[np.isfinite(series)]
     return Figure(float(seen.mean()) if len(seen) else math.nan, reason="" if len(seen) else "the region is empty")
 
 
-def psnr_of(material: Material) -> float:
-    assert material.truth is not None
-    return min(psnr(material.frames, material.truth), EXACT_DB)
+def psnr_of(sample: Sample) -> float:
+    assert sample.truth is not None
+    return min(psnr(sample.frames, sample.truth), EXACT_DB)
 
 
-def ssim_of(material: Material) -> float:
-    assert material.truth is not None
-    return ssim(material.frames, material.truth)
+def ssim_of(sample: Sample) -> float:
+    assert sample.truth is not None
+    return ssim(sample.frames, sample.truth)
 
 
-def background_psnr_of(material: Material) -> Figure:
-    value = psnr(material.frames, material.source, material.keep)
+def background_psnr_of(sample: Sample) -> Figure:
+    value = psnr(sample.frames, sample.source, sample.keep)
     return Figure(value if math.isnan(value) else min(value, EXACT_DB), reason=_if_empty(value))
 
 
-def background_ssim_of(material: Material) -> Figure:
-    value = ssim(material.frames, material.source, material.keep)
+def background_ssim_of(sample: Sample) -> Figure:
+    value = ssim(sample.frames, sample.source, sample.keep)
     return Figure(value, reason=_if_empty(value))
 
 
@@ -187,23 +187,23 @@ def _if_empty(value: float) -> str:
     return "under 1 % of the pixels are to be left alone" if math.isnan(value) else ""
 
 
-def edge_f1_of(material: Material) -> Figure:
-    value = edge_f1(material.frames, material.source)
+def edge_f1_of(sample: Sample) -> Figure:
+    value = edge_f1(sample.frames, sample.source)
     return Figure(value, reason="neither clip has an edge" if math.isnan(value) else "")
 
 
-def flicker_ratio_of(material: Material) -> Figure:
-    if len(material.frames) < 2:
+def flicker_ratio_of(sample: Sample) -> Figure:
+    if len(sample.frames) < 2:
         return Figure(math.nan, reason="one frame does not change")
-    still = flicker(material.source)
+    still = flicker(sample.source)
     if still == 0:
         return Figure(math.nan, reason="the source does not change")
-    series = [change / still for change in changes(material.frames)]
+    series = [change / still for change in changes(sample.frames)]
     return Figure(float(np.mean(series)), (0.0, *series))
 
 
-def colour_drift_of(material: Material) -> Figure:
-    if len(material.frames) < 2:
+def color_drift_of(sample: Sample) -> Figure:
+    if len(sample.frames) < 2:
         return Figure(math.nan, reason="one frame does not change")
-    series = drifts(material.frames)
+    series = drifts(sample.frames)
     return Figure(float(np.mean(series)), (0.0, *series))

@@ -1,4 +1,4 @@
-"""What measures are taken from (`Material`), what they give (`Figure`), and the facts of a video file (`Facts`)."""
+"""What measures are taken from (`Sample`), what they give (`Figure`), and the facts of a video file (`Facts`)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Facts:
 
 
 @dataclass(eq=False)
-class Material:
+class Sample:
     """Everything there is to measure of one edit. Heavy things are made when first asked for, and then kept.
 
     Masks are True on the subject. `numbers` are those of the frames in the clip, for flow out of files.
@@ -201,7 +201,7 @@ def inside_boxes(boxes: np.ndarray, height: int, width: int, *, grow: int = 0, s
 
     The boxes [F, 4] are first scaled about their centres and then grown by so many pixels.
     """
-    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * scale + grow
-    (x0, y0), (x1, y1) = (side.T[..., None] for side in (centre - half, centre + half))
+    center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * scale + grow
+    (x0, y0), (x1, y1) = (side.T[..., None] for side in (center - half, center + half))
     x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
     return ((x >= x0) & (x < x1))[:, None, :] & ((y >= y0) & (y < y1))[:, :, None]

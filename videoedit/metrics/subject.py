@@ -9,7 +9,7 @@ import numpy as np
 
 from videoedit.errors import ShapeError
 from videoedit.metrics.pixels import cielab
-from videoedit.metrics.sample import Figure, Material, inside_boxes
+from videoedit.metrics.sample import Figure, Sample, inside_boxes
 
 
 def locate_subject(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -29,13 +29,13 @@ def locate_subject(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     if boxes.shape != (len(frames), 4):
         raise ShapeError(f"expected one box (x0, y0, x1, y1) for each of {len(frames)} frames, got {boxes.shape}")
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
-    guesses = [_centres(boxes), _centres(boxes)[::-1], _centres(find_subject(frames))]
+    guesses = [_centers(boxes), _centers(boxes)[::-1], _centers(find_subject(frames))]
     sigma = max(0.8, frames.shape[2] / 80)
     lab = np.stack([cv2.GaussianBlur(cielab(frame), (0, 0), sigma) for frame in frames])
     fits = [
-        _settle(lab, np.concatenate([centre - half, centre + half], axis=1))
-        for centre in guesses
-        if np.isfinite(centre).all()
+        _settle(lab, np.concatenate([center - half, center + half], axis=1))
+        for center in guesses
+        if np.isfinite(center).all()
     ]
     best, contrast = fits[0]
     for other, clearer in fits[1:]:
@@ -127,19 +127,19 @@ def _best_box(evidence: np.ndarray, box: np.ndarray) -> np.ndarray:
     return np.array([x - pad_x, y - pad_y, x - pad_x + width, y - pad_y + height], np.float64)
 
 
-def _centres(boxes: np.ndarray) -> np.ndarray:
+def _centers(boxes: np.ndarray) -> np.ndarray:
     boxes = np.asarray(boxes, np.float64)
     return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 def path_error(found: np.ndarray, truth: np.ndarray, width: int) -> float:
     """Mean distance of the centres of two series of boxes [F, 4], as a share of the frame's `width`."""
-    return float(np.linalg.norm(_centres(found) - _centres(truth), axis=1).mean() / width)
+    return float(np.linalg.norm(_centers(found) - _centers(truth), axis=1).mean() / width)
 
 
 def path_correlation(found: np.ndarray, truth: np.ndarray) -> float:
     """Correlation of two paths (boxes [F, 4]), both axes together; ``nan`` if either stands still."""
-    a, b = (_centres(boxes) - _centres(boxes).mean(0) for boxes in (found, truth))
+    a, b = (_centers(boxes) - _centers(boxes).mean(0) for boxes in (found, truth))
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float((a * b).sum() / norm) if norm > 0 else math.nan
 
@@ -215,24 +215,24 @@ def measure_subject(frames: np.ndarray, boxes: np.ndarray) -> dict[str, float]:
     }
 
 
-# ------------------------------------------------------------------------------------------- of a material
+# ------------------------------------------------------------------------------------------- of a sample
 
 
-def path_error_of(material: Material) -> Figure | float:
-    return _of_subject(material, "path_error@1")
+def path_error_of(sample: Sample) -> Figure | float:
+    return _of_subject(sample, "path_error@1")
 
 
-def path_correlation_of(material: Material) -> Figure | float:
-    return _of_subject(material, "path_correlation@1")
+def path_correlation_of(sample: Sample) -> Figure | float:
+    return _of_subject(sample, "path_correlation@1")
 
 
-def appearance_consistency_of(material: Material) -> Figure | float:
-    return _of_subject(material, "appearance_consistency@1")
+def appearance_consistency_of(sample: Sample) -> Figure | float:
+    return _of_subject(sample, "appearance_consistency@1")
 
 
-def _of_subject(material: Material, name: str) -> Figure | float:
-    assert material.boxes is not None
-    if "subject" not in material.memo:
-        material.memo["subject"] = measure_subject(material.frames, material.boxes)
-    value: float = material.memo["subject"][name]
+def _of_subject(sample: Sample, name: str) -> Figure | float:
+    assert sample.boxes is not None
+    if "subject" not in sample.memo:
+        sample.memo["subject"] = measure_subject(sample.frames, sample.boxes)
+    value: float = sample.memo["subject"][name]
     return Figure(value, reason="no moving subject stands out" if math.isnan(value) else "")

@@ -25,7 +25,7 @@ class Weights:
     repository: str
     what: str  # in words
     size: str  # of what has to be downloaded
-    licence: str
+    license: str
     parts: tuple[Part, ...] = ("model", "processor")
     revisions: tuple[str, ...] = ("main",)  # those that hold safetensors, the first one first
 
@@ -87,7 +87,7 @@ def find_weights(name: str, weights_dir: Path | None = None) -> Path:
         if not problem:
             return folder
         wrong = wrong or f"{problem}; "
-    raise WeightsError(f"needs {name} ({weights.size}, licence: {weights.licence}): {wrong}{_how(weights)}")
+    raise WeightsError(f"needs {name} ({weights.size}, licence: {weights.license}): {wrong}{_how(weights)}")
 
 
 def missing_weights(name: str, weights_dir: Path | None = None) -> str | None:
@@ -106,7 +106,7 @@ def available_weights(weights_dir: Path | None = None) -> list[str]:
         try:
             where = str(find_weights(name, weights_dir))
         except WeightsError:
-            where = f"not here; {weights.size}, licence: {weights.licence}; {_how(weights)}"
+            where = f"not here; {weights.size}, licence: {weights.license}; {_how(weights)}"
         lines.append(f"{name}  {weights.what} ({where})")
     return lines
 

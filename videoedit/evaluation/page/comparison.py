@@ -19,7 +19,7 @@ from videoedit.evaluation.page.summary import all_figures, clouds, findings, pub
 from videoedit.evaluation.page.videos import Cut, Film, load_films
 from videoedit.evaluation.page.view import Method, View, counted
 from videoedit.evaluation.results import Results, UnitResult
-from videoedit.evaluation.statistics import ALL, contestants
+from videoedit.evaluation.statistics import ALL, editing_methods
 from videoedit.evaluation.tables import best
 from videoedit.pages.html import flatten, render
 from videoedit.runs.folder import write_text
@@ -38,7 +38,7 @@ def write_page(results: Results, folder: Path) -> Path:
     context = {
         "head": _head(results),
         "methods": view.methods,
-        "answer": short_table(view, [ALL], best(view.pairs, contestants(results))),
+        "answer": short_table(view, [ALL], best(view.pairs, editing_methods(results))),
         "findings": findings(view),
         "clouds": clouds(view),
         "kinds": short_table(view, view.kinds, {}),
@@ -73,7 +73,7 @@ def _head(results: Results) -> dict[str, Any]:
         "facts": [
             counted(len({unit.clip for unit in units}), "clip"),
             counted(len(edits), "edit") + (f" ({kinds})" if kinds else ""),
-            counted(len(contestants(results)), "method") + " and the sanity rows",
+            counted(len(editing_methods(results)), "method") + " and the sanity rows",
             f"{counted(len(units), 'unit')}: {len(units) - failed} done, {failed} failed",
             f"{partial} cover only part of their clip" if partial else "",
             f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}" if seeds else "",
@@ -227,9 +227,9 @@ def _settings(view: View) -> list[dict[str, Any]]:
 
 
 def _command(results: Results) -> str:
-    ours = [name for name in contestants(results) if not results.methods[name].imported]
+    ours = [name for name in editing_methods(results) if not results.methods[name].imported]
     words = ["videoedit", "bench", "run", "suite.yaml"]
     words += ["--methods", ",".join(ours)] if ours else []
-    for name in contestants(results):
+    for name in editing_methods(results):
         words += ["--results", f"{name}=FOLDER"] if results.methods[name].imported else []
     return shlex.join([*words, "-o", "OUT"])

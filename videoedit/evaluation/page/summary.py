@@ -10,7 +10,7 @@ from typing import Any
 from videoedit.evaluation.page.plots import Spot, cloud
 from videoedit.evaluation.page.view import ARROWS, GROUPS, View, Words, counted, coverage
 from videoedit.evaluation.published import obstacle, read_published
-from videoedit.evaluation.statistics import ALL, Row, contestants
+from videoedit.evaluation.statistics import ALL, Row, editing_methods
 from videoedit.pages.html import number
 
 
@@ -82,7 +82,7 @@ def findings(view: View) -> list[dict[str, Any]]:
     found = []
     for name in view.headline:
         better = view.results.metrics[name].better
-        means = {method: view.overall[method, name].mean for method in contestants(view.results)}
+        means = {method: view.overall[method, name].mean for method in editing_methods(view.results)}
         there = {method: mean for method, mean in means.items() if mean is not None}
         if better == "none" or len(there) < 2:
             continue

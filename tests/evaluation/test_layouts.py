@@ -15,8 +15,10 @@ import yaml
 from PIL import Image
 
 from videoedit.errors import ConfigError, InputError, OutputError
+from videoedit.evaluation.layouts.common import slug
 from videoedit.evaluation.layouts.export import export_results
-from videoedit.evaluation.layouts.read import import_layout, read_results_folder, slug
+from videoedit.evaluation.layouts.imported import read_results_folder
+from videoedit.evaluation.layouts.suites import import_layout
 from videoedit.evaluation.results import MethodInfo, Results, UnitResult, write_results
 from videoedit.evaluation.suite import Suite, SuiteError, build_suite, dump_suite, read_suite
 from videoedit.media.images import read_image
@@ -443,16 +445,16 @@ def test_export_refuses_what_it_cannot_do(tmp_path: Path, suite: Suite) -> None:
 
 @pytest.mark.slow
 def test_scores_are_the_same_after_a_round_trip(tint_suite: Callable[..., Path], tmp_path: Path) -> None:
-    from videoedit.evaluation import choose_contestants, run_suite
+    from videoedit.evaluation import choose_entries, run_suite
 
     suite = read_suite(tint_suite())
-    ours = run_suite(suite, choose_contestants(suite, ["tint"]), tmp_path / "ours")
+    ours = run_suite(suite, choose_entries(suite, ["tint"]), tmp_path / "ours")
     ways = {"exact": ("tgve", "png"), "other": ("v2vbench", None), "lossy": ("tgve", None)}
     back = [
         f"{name}={export_results(tmp_path / 'ours', layout, tmp_path / name, pictures=kind) / 'tint'}"
         for name, (layout, kind) in ways.items()
     ]
-    theirs = run_suite(suite, choose_contestants(suite, [], back), tmp_path / "theirs")
+    theirs = run_suite(suite, choose_entries(suite, [], back), tmp_path / "theirs")
     after = {unit.name[:3]: unit.figures for unit in theirs.units}
     edits = [unit for unit in ours.units if unit.method == "tint"]
     assert len(edits) == 4
