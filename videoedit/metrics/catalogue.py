@@ -42,7 +42,7 @@ NEEDS = {  # what a measure may need -> in words, for who lacks it
 
 @dataclass(frozen=True)
 class Metric:
-    """What a figure is called, what it says and what it takes to compute it."""
+    """A figure's name and meaning, and all that it takes to compute it."""
 
     id: str  # "name@version"; a change of definition changes the version
     title: str
@@ -277,7 +277,10 @@ def why_skipped(metric: Metric, weights_dir: Path | None = None) -> str | None:
         return None
     from videoedit.metrics.weights import missing_weights
 
-    return next((line for name in metric.weights if (line := missing_weights(name, weights_dir))), None)
+    for name in metric.weights:
+        if line := missing_weights(name, weights_dir):
+            return line
+    return None
 
 
 def measure(metric: Metric, sample: Sample) -> Figure:
@@ -302,7 +305,7 @@ def measure(metric: Metric, sample: Sample) -> Figure:
 
 
 def _lacking(metric: Metric, sample: Sample) -> str:
-    """What the sample lacks for a metric, in words; empty if it has all."""
+    """The first thing that the sample lacks for a metric, in words; empty if it has all."""
     if not metric.measure:
         return "not a measure of benchmarks"
     lacks = {
@@ -315,4 +318,7 @@ def _lacking(metric: Metric, sample: Sample) -> str:
         "cost": not sample.cost,
         "facts": sample.output is None or sample.wanted is None,
     }
-    return next((f"needs {NEEDS[need]}" for need in metric.needs if lacks.get(need)), "")
+    for need in metric.needs:
+        if lacks.get(need):
+            return f"needs {NEEDS[need]}"
+    return ""

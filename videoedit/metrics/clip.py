@@ -41,7 +41,7 @@ class ClipModel:
 
     @property
     def most_tokens(self) -> int:
-        """How long a text may be, with its two marks."""
+        """Largest length of a text, with its two marks."""
         return int(self.model.config.text_config.max_position_embeddings)
 
 
@@ -157,18 +157,15 @@ def _normalized(pictures: list[np.ndarray], mean: Sequence[float], std: Sequence
 
 
 def pool_frames(clip: ClipModel, frames: np.ndarray) -> torch.Tensor:
-    """What the image tower says of each frame before the projection [F, W], on the CPU (HF's `pooler_output`)."""
+    """Features of the image tower before the projection [F, W], on the CPU (HF's `pooler_output`)."""
     import torch
 
+    pooled = []
     with torch.inference_mode():
-        return torch.cat(
-            [
-                clip.model.vision_model(pixel_values=clip.prepare(frames[i : i + BATCH]).to(clip.model.device))
-                .pooler_output.float()
-                .cpu()
-                for i in range(0, len(frames), BATCH)
-            ]
-        )
+        for start in range(0, len(frames), BATCH):
+            pixels = clip.prepare(frames[start : start + BATCH]).to(clip.model.device)
+            pooled.append(clip.model.vision_model(pixel_values=pixels).pooler_output.float().cpu())
+        return torch.cat(pooled)
 
 
 def project(clip: ClipModel, pooled: torch.Tensor) -> torch.Tensor:
@@ -197,7 +194,7 @@ def embed_prompts(clip: ClipModel, prompts: Sequence[str]) -> torch.Tensor:
 
 
 def count_tokens(clip: ClipModel, prompt: str) -> int:
-    """How long a prompt is, its two marks counted."""
+    """Length of a prompt, its two marks counted."""
     return len(clip.tokenizer(prompt, verbose=False).input_ids)
 
 

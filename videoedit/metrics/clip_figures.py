@@ -107,10 +107,9 @@ def fram_acc_b32_of(sample: Sample) -> Figure:
     if reason := _no_two_prompts(sample):
         return Figure(math.nan, reason=reason)
     clip = _published(sample, CLIP_B32)
-    prompts = sample.prompt, sample.source_prompt
-    if reason := next(filter(None, (_too_long(clip, prompt) for prompt in prompts)), ""):
+    if reason := _too_long(clip, sample.prompt) or _too_long(clip, sample.source_prompt):
         return Figure(math.nan, reason=reason)
-    target, source = (_likeness(sample, clip, prompt) for prompt in prompts)
+    target, source = _likeness(sample, clip, sample.prompt), _likeness(sample, clip, sample.source_prompt)
     return _mean([float(a >= b) for a, b in zip(target, source, strict=True)])
 
 
@@ -140,8 +139,8 @@ def _mini(sample: Sample) -> ClipModel:
 
 
 def _published(sample: Sample, name: str, processor: str = "") -> ClipModel:
-    folders = (find_weights(each, sample.weights_dir) for each in (name, processor or name))
-    return load_processed_clip(*folders)
+    model_folder = find_weights(name, sample.weights_dir)
+    return load_processed_clip(model_folder, find_weights(processor or name, sample.weights_dir))
 
 
 def _pooled(

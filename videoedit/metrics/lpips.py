@@ -88,7 +88,7 @@ def load_lpips(path: Path) -> Lpips:
 
 
 def difference_maps(network: Lpips, frames: np.ndarray, others: np.ndarray) -> list[Maps]:
-    """Where and how much every two frames differ, at each layer. Frame by frame: long clips stay small."""
+    """Maps of how much every two frames differ, at each layer. Frame by frame: long clips stay small."""
     if frames.shape != others.shape or min(frames.shape[1:3]) < SMALLEST:
         raise ShapeError(
             f"LPIPS needs two clips of one size, at least {SMALLEST} x {SMALLEST} pixels, "
@@ -105,7 +105,7 @@ def difference_maps(network: Lpips, frames: np.ndarray, others: np.ndarray) -> l
 
 def distance(maps: Maps) -> float:
     """LPIPS of two pictures: the mean over the picture, added over the layers."""
-    return float(sum(layer.mean() for layer in maps))
+    return float(sum(map(torch.mean, maps)))
 
 
 def distance_inside(
@@ -130,13 +130,13 @@ def lpips_of(sample: Sample) -> Figure:
     if sample.truth is None:
         return Figure(math.nan, reason="needs a ground truth")
     network = load_lpips(find_weights(LPIPS, sample.weights_dir))
-    return _figure([distance(maps) for maps in difference_maps(network, sample.frames, sample.truth)])
+    return _figure(list(map(distance, difference_maps(network, sample.frames, sample.truth))))
 
 
 def lpips_source_of(sample: Sample) -> Figure:
     """LPIPS to the source where the edit should change something; anywhere, if that is not known."""
     if sample.change is None:
-        return _figure([distance(maps) for maps in _to_source(sample)])
+        return _figure(list(map(distance, _to_source(sample))))
     return _inside(sample, sample.change)
 
 

@@ -1,4 +1,4 @@
-"""What became of the file (frames, rate, size, sound) and what the edit took (time, memory)."""
+"""Measures of the written file (frames, rate, size, sound) and of the cost of the edit (time, memory)."""
 
 from __future__ import annotations
 

@@ -114,8 +114,13 @@ def color_drift(frames: np.ndarray) -> float:
 
 def drifts(frames: np.ndarray) -> list[float]:
     """The distances that `color_drift` averages, F - 1 values."""
-    first, *others = (np.sort(cielab(frame).reshape(-1, 3), axis=0) for frame in frames)
-    return [float(np.linalg.norm(np.abs(other - first).mean(0))) for other in others]
+    first = _sorted_channels(frames[0])
+    return [float(np.linalg.norm(np.abs(_sorted_channels(frame) - first).mean(0))) for frame in frames[1:]]
+
+
+def _sorted_channels(frame: np.ndarray) -> np.ndarray:
+    """CIELAB values of a frame [H * W, 3], each channel in ascending order."""
+    return np.sort(cielab(frame).reshape(-1, 3), axis=0)
 
 
 def cielab(frame: np.ndarray) -> np.ndarray:
@@ -132,15 +137,20 @@ def edge_f1(frames: np.ndarray, source: np.ndarray, *, tolerance: int = 1) -> fl
     kernel = np.ones((2 * tolerance + 1,) * 2, np.uint8)
     scores = []
     for ours, theirs in zip(frames, source, strict=True):
-        a, b = (
-            cv2.Canny(cv2.cvtColor(np.ascontiguousarray(f), cv2.COLOR_RGB2GRAY), 100, 200) > 0 for f in (ours, theirs)
-        )
+        a, b = _edges(ours), _edges(theirs)
         if not a.any() and not b.any():
             continue
-        near_a, near_b = (cv2.dilate(edges.astype(np.uint8), kernel) > 0 for edges in (a, b))
+        near_a = cv2.dilate(a.astype(np.uint8), kernel) > 0
+        near_b = cv2.dilate(b.astype(np.uint8), kernel) > 0
         precision, recall = (a & near_b).sum() / max(a.sum(), 1), (b & near_a).sum() / max(b.sum(), 1)
         scores.append(2 * precision * recall / max(precision + recall, 1e-12))
     return float(np.mean(scores)) if scores else math.nan
+
+
+def _edges(frame: np.ndarray) -> np.ndarray:
+    """bool [H, W], True on the Canny edges of an RGB frame."""
+    gray = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.Canny(gray, 100, 200) > 0)
 
 
 def same_shape(a: np.ndarray, b: np.ndarray) -> None:

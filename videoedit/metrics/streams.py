@@ -32,7 +32,7 @@ def measure_files(
     size: tuple[int, int],
     with_clip: bool,
 ) -> dict[str, dict[str, float]]:
-    """`measure_edit` of a written video against its written source, and of its truth, if there is one, by label.
+    """`measure_edit` of a written video against its source, and of its ground truth, if there is one, by label.
 
     They are compared at `size` (width, height), over the first `MEASURED` frames.
     """
@@ -84,4 +84,7 @@ class FrameMeasures:
 
     def series(self) -> dict[str, list[float]]:
         """One value a frame, by the figure's name."""
-        return {name: [round(value, 6) for value in values] for name, values in self._series.items()}
+        rounded: dict[str, list[float]] = {}
+        for name, values in self._series.items():
+            rounded[name] = [round(value, 6) for value in values]
+        return rounded

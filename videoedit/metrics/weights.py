@@ -119,7 +119,9 @@ def _find_lpips(weights_dir: Path | None) -> Path:
     if path:
         return path
     item = FETCHABLE[LPIPS]
-    sizes = [sum(source.megabytes for source in sources) for sources in itertools.product(*item.parts)]
+    sizes = []
+    for sources in itertools.product(*item.parts):
+        sizes.append(sum(source.megabytes for source in sources))
     raise WeightsError(
         f"needs LPIPS ({min(sizes)} to {max(sizes)} MB, licence: {item.licence}): `videoedit models fetch {LPIPS}`, "
         f"or its file {LPIPS}.safetensors in --weights-dir"
@@ -140,7 +142,7 @@ def _places(weights: Weights, weights_dir: Path | None) -> Iterator[Path]:
 
 
 def _problem(weights: Weights, folder: Path) -> str:
-    """What a folder lacks, or what is wrong with it; empty if it can be used."""
+    """One line on what a folder lacks, or what is wrong with it; empty if it can be used."""
     from videoedit.models.weights import tensor_names
 
     wanted = {"model": ["config.json", "model.safetensors"], "processor": ["preprocessor_config.json"]}
@@ -162,5 +164,5 @@ def _how(weights: Weights) -> str:
     """The command that downloads them, and what does without."""
     revision = f" --revision {weights.revisions[0]}" if weights.revisions[0] != "main" else ""
     files = ["*.json", "*.txt", *(["model.safetensors"] if "model" in weights.parts else [])]
-    include = "".join(f' --include "{file}"' for file in files)
+    include = ' --include "' + '" --include "'.join(files) + '"'
     return f"`hf download {weights.repository}{revision}{include}`, or its folder {weights.name} in --weights-dir"
