@@ -39,7 +39,7 @@ class SuiteError(ConfigError):
 
 
 def _boxes(value: Any) -> Any:
-    return tuple(as_tuple(box) for box in value) if isinstance(value, list) else value
+    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
 
 
 class Edit(Section):
@@ -155,7 +155,7 @@ class Suite(Section):
         """A hash of the task: clips' contents, frames, prompts, ground truths, masks and boxes, wherever they lie."""
         task = []
         for clip in self.clips:
-            task.append(describe_clip(clip) | {"edits": [describe_edit(edit) for edit in clip.edits]})
+            task.append(describe_clip(clip) | {"edits": list(map(describe_edit, clip.edits))})
         return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()
 
 
@@ -332,7 +332,7 @@ def dump_suite(suite: Suite) -> str:
     values = suite.model_dump(mode="json", exclude_defaults=True)
     clips: dict[str, Any] = {}
     for clip in values["clips"]:
-        edits = {edit.pop("id"): edit for edit in clip["edits"]}
-        clips[clip.pop("id")] = clip | {"edits": edits}
+        name, edits = clip.pop("id"), {edit.pop("id"): edit for edit in clip["edits"]}
+        clips[name] = clip | {"edits": edits}
     values["clips"] = clips
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)

@@ -50,9 +50,9 @@ def to_latex(results: Results, *, types: str = ALL, metrics: Sequence[str] | Non
     columns = table_metrics(results, metrics)
     rows = summarize(results, types=types)
     partial = _partial(results, types)
-    lines = _lines(results, types, columns, rows, partial)
-    sanity = [line for method, line in lines.items() if method in SANITY]
-    edited = [line for method, line in lines.items() if method not in SANITY]
+    sanity, edited = [], []
+    for method, line in _lines(results, types, columns, rows, partial).items():
+        (sanity if method in SANITY else edited).append(line)
     return "\n".join(
         [
             r"\begin{table}",
@@ -79,17 +79,16 @@ def _lines(
 ) -> dict[str, str]:
     """Method -> its line of the table."""
     bold = best(compare_all(results, columns, kind), editing_methods(results))
-    cells: dict[str, dict[str, str]] = {method: {} for method in results.methods}
+    lines: dict[str, str] = {}
+    for method, info in results.methods.items():
+        lines[method] = escape(info.label) + (r"$^\dagger$" if method in partial else "")
     for column in columns:
         of_column = [row for row in rows if row.metric == column]
         digits = _digits([row.mean for row in of_column])
         for row in of_column:
-            is_best = bold.get(column) == row.method
-            cells[row.method][column] = _cell(row, digits, is_best)
-    lines: dict[str, str] = {}
-    for method, texts in cells.items():
-        mark = r"$^\dagger$" if method in partial else ""
-        lines[method] = " & ".join([escape(results.methods[method].label) + mark, *texts.values()]) + r" \\"
+            lines[row.method] += f" & {_cell(row, digits, bold.get(column) == row.method)}"
+    for method in lines:
+        lines[method] += r" \\"
     return lines
 
 
@@ -101,8 +100,12 @@ def table_metrics(results: Results, metrics: Sequence[str] | None = None) -> lis
     for name in metrics or ():
         if name not in results.metrics:
             raise ConfigError(f"metric {name!r} is not in these results; there are {', '.join(results.metrics)}")
-    headline = [name for name, info in results.metrics.items() if info.headline]
-    strength = [name for name, info in results.metrics.items() if info.group == "strength"]
+    headline, strength = [], []
+    for name, info in results.metrics.items():
+        if info.headline:
+            headline.append(name)
+        if info.group == "strength":
+            strength.append(name)
     chosen = list(metrics or headline or results.metrics)
     if set(chosen).isdisjoint(strength):
         chosen += [name for name in strength if name in headline] or strength

@@ -99,8 +99,11 @@ def _tgve_table(suite: Suite) -> str:
     for subset, clips in parts.items():
         writer.writerow([f"{words.get(subset, subset)} Videos:"])
         for clip in clips:
-            prompts = {_tgve_kind(clip, edit.id): edit.prompt for edit in clip.edits}
-            writer.writerow([clip.id, clip.prompt, *(prompts.get(kind, "") for kind in TGVE_PROMPTS)])
+            prompts = dict.fromkeys(TGVE_PROMPTS, "")
+            for edit in clip.edits:
+                if (kind := _tgve_kind(clip, edit.id)) in prompts:
+                    prompts[kind] = edit.prompt
+            writer.writerow([clip.id, clip.prompt, *prompts.values()])
         writer.writerow([])
     return text.getvalue()
 

@@ -190,5 +190,4 @@ def find_clip(places: Iterable[Path], name: str) -> Path | None:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    folders = filter(Path.is_dir, folder.iterdir())
-    return sorted(path for path in folders if not path.name.startswith("."))
+    return sorted(filter(Path.is_dir, folder.glob("[!.]*")))
