@@ -50,7 +50,8 @@ def to_latex(results: Results, *, types: str = ALL, metrics: Sequence[str] | Non
     columns = table_metrics(results, metrics)
     rows = summarize(results, types=types)
     partial = _partial(results, types)
-    sanity, edited = [], []
+    sanity: list[str] = []
+    edited: list[str] = []
     for method, line in _lines(results, types, columns, rows, partial).items():
         (sanity if method in SANITY else edited).append(line)
     return "\n".join(
