@@ -34,7 +34,7 @@ from results_schema import Row, row
 
 from videoedit.config import build_config, parse_assignments, read_yaml, set_value
 from videoedit.media.video import probe, read_video
-from videoedit.metrics import METRICS, Material, measure
+from videoedit.metrics import METRICS, Sample, measure
 from videoedit.metrics.motion import moved_pairs
 from videoedit.metrics.pixels import changes
 from videoedit.pages.contact_sheet import contact_sheet
@@ -64,15 +64,15 @@ def fade(frames: np.ndarray, stride: int) -> np.ndarray:
     return np.rint(frames[before] * (1 - share) + frames[after] * share).astype(np.uint8)
 
 
-def figures(material: Material) -> dict[str, float]:
+def figures(sample: Sample) -> dict[str, float]:
     """Everything that is measured of one version of the clip."""
     along = [
         float(np.abs(moved - after)[visible].mean())
-        for moved, after, visible in moved_pairs(material.frames, material.flow_bwd, material.occ_bwd)
+        for moved, after, visible in moved_pairs(sample.frames, sample.flow_bwd, sample.occ_bwd)
         if visible.any()
     ]
-    own = {"flicker along the flow": float(np.mean(along)), "largest change of a frame": max(changes(material.frames))}
-    return {name: measure(METRICS[name], material).value for name in FIGURES} | own
+    own = {"flicker along the flow": float(np.mean(along)), "largest change of a frame": max(changes(sample.frames))}
+    return {name: measure(METRICS[name], sample).value for name in FIGURES} | own
 
 
 def edit(method: str, settings: Mapping[str, Any], folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
@@ -108,8 +108,8 @@ def rows(clip: Path, settings: dict[str, Any], work: Path, sheet: Path) -> Itera
     yield row(HYBRID, "frames", float(len(whole)), better="none", group=group)
     yield row(HYBRID, "key frames", float(len(record["keyframes"])), better="none", group=group)
     yield row("tuneavideo", "frames", float(len(sparse)), better="none", group=group)
-    material = partial(Material, source=source, prompt=settings["prompts"][0], flow="dis", flow_cache=work / "flow")
-    found = {name: figures(material(frames=frames)) for name, frames in versions.items()}
+    sample = partial(Sample, source=source, prompt=settings["prompts"][0], flow="dis", flow_cache=work / "flow")
+    found = {name: figures(sample(frames=frames)) for name, frames in versions.items()}
     for figure, first in found[HYBRID].items():
         known = METRICS.get(figure)
         unit, better = (known.unit, known.better) if known else ("levels", "lower")

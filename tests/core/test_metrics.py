@@ -64,11 +64,11 @@ def test_flicker_counts_grey_levels_and_compares_with_the_source() -> None:
     assert math.isnan(metrics.flicker(steps[:1]))
 
 
-def test_colour_drift_ignores_motion_and_sees_a_tint() -> None:
+def test_color_drift_ignores_motion_and_sees_a_tint() -> None:
     frame = smooth(1)[0]
-    assert metrics.colour_drift(np.stack([np.roll(frame, i, 1) for i in range(4)])) == pytest.approx(0, abs=1e-4)
+    assert metrics.color_drift(np.stack([np.roll(frame, i, 1) for i in range(4)])) == pytest.approx(0, abs=1e-4)
     tinted = np.stack([frame, np.clip(frame.astype(int) + [20, 0, 0], 0, 255).astype(np.uint8)])
-    assert metrics.colour_drift(tinted) > 3
+    assert metrics.color_drift(tinted) > 3
 
 
 @pytest.mark.parametrize("shift", [(1, 0), (4, 0), (8, 3)])

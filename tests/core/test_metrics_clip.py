@@ -18,7 +18,7 @@ from PIL import Image
 from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPVisionModel
 
 from videoedit.errors import WeightsError
-from videoedit.metrics import METRICS, Figure, Material, clip_figures, clip_frame, clip_text, load_clip, measure
+from videoedit.metrics import METRICS, Figure, Sample, clip_figures, clip_frame, clip_text, load_clip, measure
 from videoedit.metrics import clip as module
 from videoedit.metrics.catalogue import why_skipped
 from videoedit.metrics.weights import HUB, WEIGHTS, available_weights, find_weights, missing_weights
@@ -93,12 +93,12 @@ def edit(size: tuple[int, int] = (72, 48), count: int = 5) -> tuple[np.ndarray, 
     return frames, source
 
 
-def material(weights_dir: Path, size: tuple[int, int] = (72, 48), count: int = 5, **more: str) -> Material:
+def sample(weights_dir: Path, size: tuple[int, int] = (72, 48), count: int = 5, **more: str) -> Sample:
     texts = {"prompt": PROMPT, "source_prompt": SOURCE_PROMPT} | more
-    return Material(*edit(size, count), weights_dir=weights_dir, **texts)  # type: ignore[arg-type]
+    return Sample(*edit(size, count), weights_dir=weights_dir, **texts)  # type: ignore[arg-type]
 
 
-def take(name: str, given: Material) -> Figure:
+def take(name: str, given: Sample) -> Figure:
     return measure(METRICS[name], given)
 
 
@@ -146,7 +146,7 @@ SHAPES = [(72, 48), (48, 90), (225, 225)]  # landscape, portrait, and one that i
 
 @pytest.mark.parametrize("size", SHAPES)
 def test_clip_text_tgve_is_the_models_own_logit(weights_dir: Path, size: tuple[int, int]) -> None:
-    given = material(weights_dir, size)
+    given = sample(weights_dir, size)
     wanted = logits(weights_dir, L14, pictures(given.frames, (480, 480)), [PROMPT])[:, 0]
     figure = take("clip_text@tgve", given)
     assert figure.value == pytest.approx(wanted.mean(), abs=1e-4)  # 1e-5 of a cosine times the scale
@@ -156,7 +156,7 @@ def test_clip_text_tgve_is_the_models_own_logit(weights_dir: Path, size: tuple[i
 
 @pytest.mark.parametrize("size", SHAPES)
 def test_clip_frame_tgve_leaves_out_the_diagonal(weights_dir: Path, size: tuple[int, int]) -> None:
-    given = material(weights_dir, size)
+    given = sample(weights_dir, size)
     model, processor = model_and_processor(weights_dir, L14)
     features = image_features(model, processor, pictures(given.frames, (480, 480)))
     cosines = [cosine(a, b) for i, a in enumerate(features) for j, b in enumerate(features) if i != j]
@@ -166,7 +166,7 @@ def test_clip_frame_tgve_leaves_out_the_diagonal(weights_dir: Path, size: tuple[
 
 def test_pickscore_tgve_takes_the_other_processor_and_cuts_long_prompts(weights_dir: Path) -> None:
     for prompt in (PROMPT, LONG):
-        given = material(weights_dir, prompt=prompt)
+        given = sample(weights_dir, prompt=prompt)
         model, processor = model_and_processor(weights_dir, PICKSCORE, H14)
         text = text_features(model, processor, prompt)
         features = image_features(model, processor, pictures(given.frames, (480, 480)))
@@ -176,7 +176,7 @@ def test_pickscore_tgve_takes_the_other_processor_and_cuts_long_prompts(weights_
 
 @pytest.mark.parametrize("size", SHAPES)
 def test_semantic_consistency_v2vbench_is_not_projected(weights_dir: Path, size: tuple[int, int]) -> None:
-    given = material(weights_dir, size)
+    given = sample(weights_dir, size)
     model = CLIPVisionModel.from_pretrained(weights_dir / L14).eval()
     processor = CLIPImageProcessorPil.from_pretrained(weights_dir / L14)
     with torch.no_grad():
@@ -189,7 +189,7 @@ def test_semantic_consistency_v2vbench_is_not_projected(weights_dir: Path, size:
 
 @pytest.mark.parametrize("size", SHAPES)
 def test_tem_con_b32_is_the_mean_of_neighbours(weights_dir: Path, size: tuple[int, int]) -> None:
-    given = material(weights_dir, size)
+    given = sample(weights_dir, size)
     features = image_features(*model_and_processor(weights_dir, B32), pictures(given.frames))
     wanted = np.mean([cosine(features[i], features[i + 1]) for i in range(4)])
     assert take("tem_con@b32", given).value == pytest.approx(wanted, abs=1e-5)
@@ -197,7 +197,7 @@ def test_tem_con_b32_is_the_mean_of_neighbours(weights_dir: Path, size: tuple[in
 
 @pytest.mark.parametrize("size", SHAPES)
 def test_clip_direction_b32(weights_dir: Path, size: tuple[int, int]) -> None:
-    given = material(weights_dir, size)
+    given = sample(weights_dir, size)
     model, processor = model_and_processor(weights_dir, B32)
     unit = [
         features / np.linalg.norm(features, axis=-1, keepdims=True)
@@ -218,7 +218,7 @@ def test_clip_direction_b32(weights_dir: Path, size: tuple[int, int]) -> None:
 def test_fram_acc_b32_is_the_share_of_frames_that_are_likelier(weights_dir: Path) -> None:
     shares = set()
     for prompt in (PROMPT, "a dog", "the woman in the desert", "road", "snow on the road"):
-        given = material(weights_dir, (48, 90), prompt=prompt)
+        given = sample(weights_dir, (48, 90), prompt=prompt)
         both = torch.tensor(logits(weights_dir, B32, pictures(given.frames), [SOURCE_PROMPT, prompt])).softmax(-1)
         wanted = float((both[:, 1] >= both[:, 0]).double().mean())
         assert take("fram_acc@b32", given).value == wanted
@@ -227,7 +227,7 @@ def test_fram_acc_b32_is_the_share_of_frames_that_are_likelier(weights_dir: Path
 
 
 def test_the_miniature_clip_gives_what_its_functions_give(weights_dir: Path) -> None:
-    given = material(weights_dir)
+    given = sample(weights_dir)
     text = clip_text(given.frames, PROMPT)
     assert take("clip_text@mini", given).value == pytest.approx(text, abs=1e-6)
     gain = text - clip_text(given.source, PROMPT)
@@ -241,7 +241,7 @@ def test_the_miniature_clip_gives_what_its_functions_give(weights_dir: Path) -> 
 def test_trap_clip_text_is_neither_clamped_nor_times_two_and_a_half(weights_dir: Path) -> None:
     """CLIPScore's paper has 2.5 max(0, cosine); TGVE has the logit, which may be negative."""
     prompts = ("a dog", "a man", "snow", "a woman is running", PROMPT, "car")
-    values = [take("clip_text@tgve", material(weights_dir, prompt=prompt)) for prompt in prompts]
+    values = [take("clip_text@tgve", sample(weights_dir, prompt=prompt)) for prompt in prompts]
     assert min(v for value in values for v in value.series or ()) < 0
     scale = math.exp(3.0)
     assert all(abs(v) <= scale for value in values for v in value.series or ())
@@ -251,8 +251,8 @@ def test_trap_clip_frame_is_the_mean_without_the_diagonal(weights_dir: Path) -> 
     """Two alternating pictures: 4 of 12 ordered pairs are alike, or 8 of 16 if a frame counted as its own partner."""
     a, b = edit(count=2)[0]
     alternating = np.stack([a, b, a, b])
-    two = Material(np.stack([a, b]), np.stack([a, b]), weights_dir=weights_dir)
-    four = Material(alternating, alternating, weights_dir=weights_dir)
+    two = Sample(np.stack([a, b]), np.stack([a, b]), weights_dir=weights_dir)
+    four = Sample(alternating, alternating, weights_dir=weights_dir)
     between = take("clip_frame@tgve", two).value
     assert between < 0.99
     assert take("clip_frame@tgve", four).value == pytest.approx((4 + 8 * between) / 12, abs=1e-5)
@@ -261,8 +261,8 @@ def test_trap_clip_frame_is_the_mean_without_the_diagonal(weights_dir: Path) -> 
 def test_trap_consistency_prefers_the_untouched_clip_and_direction_tells(weights_dir: Path) -> None:
     frames, still = edit()[0], np.repeat(edit()[1][:1], 5, axis=0)
     texts = {"prompt": PROMPT, "source_prompt": SOURCE_PROMPT}
-    made = Material(frames, still, weights_dir=weights_dir, **texts)  # type: ignore[arg-type]
-    copy = Material(still, still, weights_dir=weights_dir, **texts)  # type: ignore[arg-type]
+    made = Sample(frames, still, weights_dir=weights_dir, **texts)  # type: ignore[arg-type]
+    copy = Sample(still, still, weights_dir=weights_dir, **texts)  # type: ignore[arg-type]
     for name in ("clip_frame@tgve", "tem_con@b32", "semantic_consistency@v2vbench", "clip_frame@mini"):
         assert take(name, copy).value == pytest.approx(1, abs=1e-5) and take(name, made).value < 0.999
         assert METRICS[name].group == "consistency"
@@ -272,17 +272,17 @@ def test_trap_consistency_prefers_the_untouched_clip_and_direction_tells(weights
 
 def test_trap_fram_acc_of_portrait_frames_sees_the_middle(weights_dir: Path) -> None:
     """FateZero's code cuts the upper end off portrait frames; what stands there, or below, must count alike."""
-    given = material(weights_dir, (48, 96))
+    given = sample(weights_dir, (48, 96))
     upper, lower = given.frames.copy(), given.frames.copy()
     upper[:, :12], lower[:, -12:] = 0, 0  # both outside the middle square, which PIL's cubic hardly sees beyond
     for frames in (upper, lower):
-        changed = Material(frames, given.source, PROMPT, SOURCE_PROMPT, weights_dir=weights_dir)
+        changed = Sample(frames, given.source, PROMPT, SOURCE_PROMPT, weights_dir=weights_dir)
         assert take("fram_acc@b32", changed).value == take("fram_acc@b32", given).value
         assert take("tem_con@b32", changed).value == pytest.approx(take("tem_con@b32", given).value, abs=1e-6)
 
 
 def test_trap_prompts_above_77_tokens_have_no_figure_where_the_original_stops(weights_dir: Path) -> None:
-    given = material(weights_dir, prompt=LONG)
+    given = sample(weights_dir, prompt=LONG)
     for name in ("clip_text@tgve", "fram_acc@b32"):
         figure = take(name, given)
         assert math.isnan(figure.value) and "142 tokens" in figure.reason and "77" in figure.reason
@@ -290,7 +290,7 @@ def test_trap_prompts_above_77_tokens_have_no_figure_where_the_original_stops(we
         logits(weights_dir, L14, pictures(given.frames), [LONG])
     assert math.isfinite(take("pickscore@tgve", given).value)
     assert math.isfinite(take("clip_direction@b32", given).value)
-    fits = material(weights_dir, prompt=" ".join(["car"] * 75))
+    fits = sample(weights_dir, prompt=" ".join(["car"] * 75))
     assert math.isfinite(take("clip_text@tgve", fits).value)
 
 
@@ -298,7 +298,7 @@ def test_trap_prompts_above_77_tokens_have_no_figure_where_the_original_stops(we
 
 
 def test_one_frame_has_no_consistency_and_all_the_rest(weights_dir: Path) -> None:
-    given = material(weights_dir, count=1)
+    given = sample(weights_dir, count=1)
     for name in (*REAL, "clip_text@mini", "clip_frame@mini"):
         figure = take(name, given)
         if METRICS[name].group == "consistency":
@@ -309,9 +309,9 @@ def test_one_frame_has_no_consistency_and_all_the_rest(weights_dir: Path) -> Non
 
 def test_without_a_second_prompt_there_is_no_direction(weights_dir: Path) -> None:
     for name in ("clip_direction@b32", "fram_acc@b32"):
-        assert take(name, material(weights_dir, source_prompt="")).reason == "needs the source's prompt"
-        assert take(name, material(weights_dir, source_prompt=PROMPT)).reason == "the prompt is the source's prompt"
-    cut = material(weights_dir, prompt=f"{LONG} a dog", source_prompt=f"{LONG} a cat")
+        assert take(name, sample(weights_dir, source_prompt="")).reason == "needs the source's prompt"
+        assert take(name, sample(weights_dir, source_prompt=PROMPT)).reason == "the prompt is the source's prompt"
+    cut = sample(weights_dir, prompt=f"{LONG} a dog", source_prompt=f"{LONG} a cat")
     assert "the same in their first 77 tokens" in take("clip_direction@b32", cut).reason
 
 
@@ -321,7 +321,7 @@ def test_frames_are_looked_at_once_for_a_network_and_a_size(weights_dir: Path, m
     monkeypatch.setattr(
         clip_figures, "pool_frames", lambda clip, frames: looked.append(frames.shape[1:3]) or pool(clip, frames)
     )
-    given = material(weights_dir)
+    given = sample(weights_dir)
     for name in (*REAL, "clip_text@mini", "clip_text_gain@mini", "clip_frame@mini"):
         assert math.isfinite(take(name, given).value)
     # L/14 and PickScore at 480; L/14, B/32 and mini as they are, the last two for the source as well
@@ -329,10 +329,10 @@ def test_frames_are_looked_at_once_for_a_network_and_a_size(weights_dir: Path, m
 
 
 def test_many_frames_are_taken_in_batches(weights_dir: Path, monkeypatch) -> None:
-    given = material(weights_dir, count=7)
+    given = sample(weights_dir, count=7)
     whole = take("tem_con@b32", given)
     monkeypatch.setattr(module, "BATCH", 3)
-    parts = take("tem_con@b32", material(weights_dir, count=7))
+    parts = take("tem_con@b32", sample(weights_dir, count=7))
     np.testing.assert_allclose(parts.series, whole.series, atol=1e-6)
 
 
@@ -375,7 +375,7 @@ def test_what_is_missing_is_one_line_with_size_licence_and_a_command(no_hub: Pat
 def test_a_measure_without_its_weights_is_skipped_with_that_line(
     no_hub: Path, weights_dir: Path, tmp_path: Path
 ) -> None:
-    given = material(tmp_path)
+    given = sample(tmp_path)
     for name in REAL:
         figure = take(name, given)
         assert math.isnan(figure.value) and figure.reason == why_skipped(METRICS[name], tmp_path)
@@ -414,8 +414,7 @@ def test_weights_with_too_few_tensors_are_refused(weights_dir: Path, tmp_path: P
     del tensors["visual_projection.weight"]
     save_file(tensors, path, {"format": "pt"})
     assert (
-        "lacks 1 tensors of its config, first visual_projection.weight"
-        in take("tem_con@b32", material(tmp_path)).reason
+        "lacks 1 tensors of its config, first visual_projection.weight" in take("tem_con@b32", sample(tmp_path)).reason
     )
 
 
@@ -433,7 +432,7 @@ def test_the_hubs_cache_is_looked_at_after_the_users_folder(no_hub: Path, weight
     snapshot = cached(no_hub, weights_dir, L14, "main")
     assert find_weights(L14) == snapshot
     assert find_weights(L14, weights_dir) == weights_dir / L14
-    assert take("clip_frame@tgve", Material(*edit())).value == take("clip_frame@tgve", material(weights_dir)).value
+    assert take("clip_frame@tgve", Sample(*edit())).value == take("clip_frame@tgve", sample(weights_dir)).value
 
 
 def test_a_cached_revision_with_pickles_only_does_not_hide_the_other(no_hub: Path, weights_dir: Path) -> None:

@@ -1,6 +1,6 @@
 """Every measure of the catalogue on constructed cases whose answer is known, and the traps of others' code.
 
-All of them go the way of a benchmark: a `Material`, a metric of the catalogue, `measure`. Flow is exact where a test
+All of them go the way of a benchmark: a `Sample`, a metric of the catalogue, `measure`. Flow is exact where a test
 needs it to be: it comes out of files.
 """
 
@@ -19,7 +19,7 @@ from videoedit.metrics import (
     METRICS,
     Facts,
     Figure,
-    Material,
+    Sample,
     ff_alpha,
     ff_beta,
     full_id,
@@ -44,10 +44,10 @@ def known(*ids: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 def take(name: str, frames: np.ndarray, source: np.ndarray | None = None, **more: object) -> Figure:
-    return measure(METRICS[name], Material(frames, frames if source is None else source, **more))  # type: ignore[arg-type]
+    return measure(METRICS[name], Sample(frames, frames if source is None else source, **more))  # type: ignore[arg-type]
 
 
-def grey(*levels: int, size: tuple[int, int] = (24, 20)) -> np.ndarray:
+def gray(*levels: int, size: tuple[int, int] = (24, 20)) -> np.ndarray:
     """One even picture for each level: uint8 [F, H, W, 3]; size is (width, height)."""
     width, height = size
     return np.broadcast_to(np.array(levels, np.uint8)[:, None, None, None], (len(levels), height, width, 3)).copy()
@@ -97,16 +97,16 @@ def half_mask(frames: np.ndarray) -> np.ndarray:
 
 @known("strength@1")
 def test_strength_is_the_distance_in_cielab() -> None:
-    source = grey(0, 0)
+    source = gray(0, 0)
     assert take("strength@1", source).value == 0
-    white = take("strength@1", grey(255, 0), source)  # L of white is 100, of black 0
+    white = take("strength@1", gray(255, 0), source)  # L of white is 100, of black 0
     assert white.value == pytest.approx(50, abs=0.01)
     assert white.series == pytest.approx((100, 0), abs=0.01)
 
 
 @known("strength_region@1")
 def test_strength_in_the_region_that_should_change() -> None:
-    source = grey(0, 0)
+    source = gray(0, 0)
     frames, mask = source.copy(), half_mask(source)
     frames[mask] = 255
     for kind, expected in (("subject", 100), ("attribute", 100), ("background", 0)):
@@ -119,7 +119,7 @@ def test_strength_in_the_region_that_should_change() -> None:
 
 @known("psnr@1", "psnr_autoencoder@1")
 def test_psnr_to_the_truth() -> None:
-    truth = grey(100, 120)
+    truth = gray(100, 120)
     assert psnr(truth + 16, truth) == pytest.approx(20 * math.log10(255 / 16))  # as of an autoencoder's round trip
     assert take("psnr@1", truth + 16, truth=truth).value == pytest.approx(20 * math.log10(255 / 16))
     assert take("psnr@1", truth, truth=truth).value == 100  # a table cannot average infinity
@@ -130,9 +130,9 @@ def test_psnr_to_the_truth() -> None:
 def test_ssim_of_even_pictures_is_known_in_closed_form() -> None:
     a, b, c1 = 100 / 255, 150 / 255, 0.01**2
     expected = (2 * a * b + c1) / (a * a + b * b + c1)
-    assert take("ssim@1", grey(100), truth=grey(150)).value == pytest.approx(expected, abs=2e-4)
-    assert take("ssim@1", grey(100), truth=grey(100)).value == pytest.approx(1)
-    assert "at least 11" in take("ssim@1", grey(1, size=(8, 8)), truth=grey(1, size=(8, 8))).reason
+    assert take("ssim@1", gray(100), truth=gray(150)).value == pytest.approx(expected, abs=2e-4)
+    assert take("ssim@1", gray(100), truth=gray(100)).value == pytest.approx(1)
+    assert "at least 11" in take("ssim@1", gray(1, size=(8, 8)), truth=gray(1, size=(8, 8))).reason
 
 
 @known("background_psnr@1", "background_ssim@1")
@@ -146,7 +146,7 @@ def test_preservation_sees_only_what_should_stay() -> None:
         assert take("background_ssim@1", frames, source, mask=mask, kind=kind).value == pytest.approx(1)
     assert take("background_psnr@1", frames, source, mask=mask, kind="background").value < 15
     assert take("background_ssim@1", frames, source, mask=mask, kind="background").value < 0.5
-    even = grey(100, 100)
+    even = gray(100, 100)
     lighter = even + np.where(half_mask(even), 90, 16).astype(np.uint8)[..., None]
     outside = take("background_psnr@1", lighter, even, mask=half_mask(even), kind="subject")
     assert outside.value == pytest.approx(20 * math.log10(255 / 16))
@@ -156,29 +156,29 @@ def test_preservation_sees_only_what_should_stay() -> None:
 
 @known("edge_f1@1")
 def test_edge_f1_of_one_right_and_one_wrong_bar() -> None:
-    source = grey(0, size=(60, 40))
+    source = gray(0, size=(60, 40))
     source[:, :, 10:16] = 255
     frames = source.copy()
     assert take("edge_f1@1", frames, source).value == pytest.approx(1)
     frames[:, :, 40:46] = 255  # precision 1/2, recall 1
     assert take("edge_f1@1", frames, source).value == pytest.approx(2 / 3)
-    assert take("edge_f1@1", grey(7)).reason == "neither clip has an edge"
+    assert take("edge_f1@1", gray(7)).reason == "neither clip has an edge"
 
 
 @known("flicker_ratio@1")
 def test_planted_flicker_has_its_ratio() -> None:
-    source = grey(100, 104, 100, 104)
-    planted = take("flicker_ratio@1", grey(100, 112, 100, 112), source)
+    source = gray(100, 104, 100, 104)
+    planted = take("flicker_ratio@1", gray(100, 112, 100, 112), source)
     assert planted.value == 3
     assert planted.series == (0, 3, 3, 3)
     assert take("flicker_ratio@1", source).value == 1
-    assert take("flicker_ratio@1", source, grey(5, 5, 5, 5)).reason == "the source does not change"
+    assert take("flicker_ratio@1", source, gray(5, 5, 5, 5)).reason == "the source does not change"
     assert take("flicker_ratio@1", source[:1]).reason == "one frame does not change"
 
 
 @known("colour_drift@1")
-def test_colour_drift_from_black_to_white_is_the_range_of_lightness() -> None:
-    drift = take("colour_drift@1", grey(0, 0, 255))
+def test_color_drift_from_black_to_white_is_the_range_of_lightness() -> None:
+    drift = take("colour_drift@1", gray(0, 0, 255))
     assert drift.value == pytest.approx(50, abs=0.01)
     assert drift.series == pytest.approx((0, 0, 100), abs=0.01)
     assert take("colour_drift@1", panning(3)).value < 2  # colours come and go at the borders only
@@ -205,21 +205,21 @@ def test_warp_ssim_of_a_translation_is_one(exact: Callable[..., str]) -> None:
     source = translation((4, 2))
     right = take("warp_ssim@1", source, flow=exact(source, (4, 2))).value
     assert right == pytest.approx(1, abs=1e-5)
-    even = grey(100, 150)
+    even = gray(100, 150)
     expected = take("ssim@1", even[:1], truth=even[1:]).value
     assert take("warp_ssim@1", even, flow=exact(even)).value == pytest.approx(expected)
 
 
 @known("warp_ssim@rave-compat")
 def test_raves_warp_ssim_counts_the_first_frame_as_one(exact: Callable[..., str]) -> None:
-    frames = grey(100, 150, 100)
+    frames = gray(100, 150, 100)
     step = take("ssim@1", frames[:1], truth=frames[1:2]).value
     assert take("warp_ssim@rave-compat", frames, flow=exact(frames)).value == pytest.approx((1 + 2 * step) / 3)
 
 
 @known("pixel_mse@1")
 def test_pixel_mse_masks_nothing(exact: Callable[..., str]) -> None:
-    frames = grey(0, 51, 0)
+    frames = gray(0, 51, 0)
     assert take("pixel_mse@1", frames, flow=exact(frames)).value == pytest.approx(0.04)
     square = moving_square(2, (64, 48))
     square[:, :, :16] = square[0, :, :16]
@@ -235,7 +235,7 @@ def with_seams(quiet: int, loud: int, keyframes: tuple[int, ...], count: int = 2
         change = loud if step in touching else quiet
         levels.append(levels[-1] + (change if up else -change))
         up = not up
-    return grey(*levels)
+    return gray(*levels)
 
 
 @known("seam_score@1")
@@ -243,7 +243,7 @@ def with_seams(quiet: int, loud: int, keyframes: tuple[int, ...], count: int = 2
 def test_a_planted_seam_has_its_score(quiet: int, loud: int, score: float, exact: Callable[..., str]) -> None:
     keyframes = (0, 5, 10, 15, 20)
     frames = with_seams(quiet, loud, keyframes)
-    figure = take("seam_score@1", frames, grey(*[9] * 21), keyframes=keyframes, flow=exact(frames))
+    figure = take("seam_score@1", frames, gray(*[9] * 21), keyframes=keyframes, flow=exact(frames))
     assert figure.value == pytest.approx(score)
 
 
@@ -258,7 +258,7 @@ def test_no_seam_is_claimed_without_frames_to_compare_with(exact: Callable[..., 
 def test_a_fast_stretch_around_a_key_frame_is_no_seam() -> None:
     """Both sides of the ratio are taken where the clip is as fast, so a change of pace cancels."""
     steps = np.where(np.arange(1, 41) > 20, 12, 2)  # the second half changes six times as much
-    frames = grey(*(100 + np.cumsum(steps * np.tile([1, -1], 20))), size=(16, 16))
+    frames = gray(*(100 + np.cumsum(steps * np.tile([1, -1], 20))), size=(16, 16))
     nothing = np.zeros((39, 16, 16), bool)
     score = seam_score(frames, np.zeros((39, 2, 16, 16)), nothing, (5, 30, 35))
     assert score == pytest.approx(1)
@@ -371,19 +371,19 @@ def changed(**change: object) -> dict[str, Facts]:
     ],
 )
 def test_parity_of_the_file(name: str, change: dict[str, object], expected: float) -> None:
-    assert take(name, grey(0), **changed()).value == 1
-    assert take(name, grey(0), **changed(**change)).value == pytest.approx(expected)
+    assert take(name, gray(0), **changed()).value == 1
+    assert take(name, gray(0), **changed(**change)).value == pytest.approx(expected)
 
 
 def test_no_sound_that_could_be_lost_is_no_score() -> None:
     silent = Facts(**(vars(WANTED) | {"audio": False}))
-    assert take("audio_parity@1", grey(0), wanted=silent, output=silent).reason == "the source has no sound"
+    assert take("audio_parity@1", gray(0), wanted=silent, output=silent).reason == "the source has no sound"
 
 
 @known("seconds_per_frame@1", "cpu_seconds_per_frame@1", "peak_memory@1")
 def test_cost_a_frame() -> None:
     cost = {"seconds": 6.0, "cpu_seconds": 9.0, "peak_memory_mb": 700.0}
-    frames = grey(1, 2, 3)
+    frames = gray(1, 2, 3)
     assert take("seconds_per_frame@1", frames, cost=cost).value == 2
     assert take("cpu_seconds_per_frame@1", frames, cost=cost).value == 3
     assert take("peak_memory@1", frames, cost=cost).value == 700
@@ -407,7 +407,7 @@ def test_trap_rave_flow_in_the_wrong_direction_is_worse_than_none(shift: tuple[i
 
 
 def test_trap_rave_the_first_frame_against_itself_is_no_evidence() -> None:
-    frames, zero, nothing = grey(0, 255), np.zeros((1, 2, 20, 24)), np.zeros((1, 20, 24), bool)
+    frames, zero, nothing = gray(0, 255), np.zeros((1, 2, 20, 24)), np.zeros((1, 20, 24), bool)
     assert warp_ssim_rave(frames, zero) > 0.5  # black, then white
     assert warp_ssim(frames, zero, nothing) < 0.001
 
@@ -425,7 +425,7 @@ def test_trap_rave_what_is_hidden_does_not_count() -> None:
 
 def test_trap_rave_colours_are_red_green_blue() -> None:
     """Red taken for blue (OpenCV's order) would swap these distances: L, a, b of red are 53, 80, 67, of blue 32, 79, -108."""
-    black, red, blue = grey(0), grey(0), grey(0)
+    black, red, blue = gray(0), gray(0), gray(0)
     red[..., 0], blue[..., 2] = 255, 255
     assert take("strength@1", red, black).value == pytest.approx(np.linalg.norm([53.24, 80.09, 67.2]), abs=0.2)
     assert take("strength@1", blue, black).value == pytest.approx(np.linalg.norm([32.3, 79.19, -107.86]), abs=0.2)
@@ -464,9 +464,9 @@ def test_trap_v2vbench_motion_alignment_does_not_grow_with_the_size() -> None:
 
 
 def test_trap_warp_errors_of_other_scales_or_estimators_have_other_ids() -> None:
-    frames = grey(0, 255)
+    frames = gray(0, 255)
     assert warp_error(frames, np.zeros((1, 2, 20, 24)), np.zeros((1, 20, 24), bool)) == 1  # values from 0 to 1
-    assert full_id(METRICS["warp_error@1"], Material(frames, frames)) == "warp_error@1/dis"
+    assert full_id(METRICS["warp_error@1"], Sample(frames, frames)) == "warp_error@1/dis"
     assert "cannot be set beside" in METRICS["pixel_mse@1"].meaning
 
 
@@ -476,7 +476,7 @@ def test_trap_consistency_rewards_doing_nothing_and_strength_tells() -> None:
     edit[1::2] += 9  # a real edit flickers
     for name in ("warp_error@1", "warp_ssim@1", "ff_alpha@1", "ff_beta@1", "motion_alignment@1", "flicker_ratio@1"):
         metric = METRICS[name]
-        copy, made = (measure(metric, Material(frames, source)).value for frames in (source, edit))
+        copy, made = (measure(metric, Sample(frames, source)).value for frames in (source, edit))
         worse = {"lower": made - copy, "higher": copy - made, "one": abs(made - 1) - abs(copy - 1)}[metric.better]
         assert worse > 0, name
         assert metric.group != "strength"
@@ -486,7 +486,7 @@ def test_trap_consistency_rewards_doing_nothing_and_strength_tells() -> None:
 
 def test_trap_a_dropped_tail_shows() -> None:
     """Key frames every 10 give 10 n + 1 frames; what is left of the clip used to be dropped silently."""
-    assert take("frame_share@1", grey(0), **changed(frames=21)).value == pytest.approx(0.7)
+    assert take("frame_share@1", gray(0), **changed(frames=21)).value == pytest.approx(0.7)
 
 
 # -- static clips, and the catalogue ---------------------------------------------------------------------

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from videoedit.errors import ShapeError, WeightsError
-from videoedit.metrics import METRICS, Figure, Material, measure
+from videoedit.metrics import METRICS, Figure, Sample, measure
 from videoedit.metrics.lpips import SMALLEST, Lpips, difference_maps, distance, distance_inside, load_lpips
 from videoedit.metrics.weights import find_weights
 from videoedit.models.fetch import cache_folder
@@ -79,8 +79,8 @@ def network(weights_dir: Path) -> Lpips:
     return load_lpips(find_weights("lpips", weights_dir))
 
 
-def take(name: str, material: Material) -> Figure:
-    return measure(METRICS[name], material)
+def take(name: str, sample: Sample) -> Figure:
+    return measure(METRICS[name], sample)
 
 
 def clips(count: int = 3, size: tuple[int, int] = (64, 48)) -> tuple[np.ndarray, np.ndarray]:
@@ -131,20 +131,20 @@ def test_the_region_is_read_off_the_enlarged_maps() -> None:
 
 def test_lpips_to_the_truth_and_to_the_source(weights_dir: Path) -> None:
     edit, source = clips()
-    material = Material(edit, source, truth=edit, weights_dir=weights_dir)
-    assert take("lpips@alex", material) == Figure(0.0, (0.0, 0.0, 0.0))
-    figure = take("lpips_source@alex", material)  # the region is not known: all of the frame
+    sample = Sample(edit, source, truth=edit, weights_dir=weights_dir)
+    assert take("lpips@alex", sample) == Figure(0.0, (0.0, 0.0, 0.0))
+    figure = take("lpips_source@alex", sample)  # the region is not known: all of the frame
     wanted = [distance(maps) for maps in difference_maps(network(weights_dir), source, edit)]
     assert figure.value == pytest.approx(np.mean(wanted)) and figure.series == pytest.approx(wanted)
-    assert take("lpips_source@alex", Material(source, source, weights_dir=weights_dir)).value == 0
-    assert take("lpips_keep@alex", material).reason.startswith("needs a region")
+    assert take("lpips_source@alex", Sample(source, source, weights_dir=weights_dir)).value == 0
+    assert take("lpips_keep@alex", sample).reason.startswith("needs a region")
 
 
 def test_regions_are_what_should_change_and_what_should_stay(weights_dir: Path) -> None:
     edit, source = clips(size=(128, 48))
     figures = {
         kind: {
-            name: take(name, Material(edit, source, kind=kind, mask=left(edit), weights_dir=weights_dir)).value
+            name: take(name, Sample(edit, source, kind=kind, mask=left(edit), weights_dir=weights_dir)).value
             for name in ("lpips_source@alex", "lpips_keep@alex")
         }
         for kind in ("subject", "background")
@@ -158,27 +158,27 @@ def test_frames_without_the_region_count_for_nothing(weights_dir: Path) -> None:
     edit, source = clips()
     mask = left(edit)
     mask[1] = False
-    figure = take("lpips_source@alex", Material(edit, source, kind="subject", mask=mask, weights_dir=weights_dir))
+    figure = take("lpips_source@alex", Sample(edit, source, kind="subject", mask=mask, weights_dir=weights_dir))
     assert figure.series and math.isnan(figure.series[1])
     assert figure.value == pytest.approx((figure.series[0] + figure.series[2]) / 2)
-    nothing = Material(edit, source, kind="subject", mask=np.zeros_like(mask), weights_dir=weights_dir)
+    nothing = Sample(edit, source, kind="subject", mask=np.zeros_like(mask), weights_dir=weights_dir)
     assert take("lpips_source@alex", nothing).reason == "the region is empty in every frame"
 
 
 def test_the_source_is_compared_once(weights_dir: Path, monkeypatch) -> None:
     from videoedit.metrics import lpips as module
 
-    material = Material(*clips(), kind="subject", mask=left(clips()[0]), weights_dir=weights_dir)
-    assert take("lpips_source@alex", material).value > 0
+    sample = Sample(*clips(), kind="subject", mask=left(clips()[0]), weights_dir=weights_dir)
+    assert take("lpips_source@alex", sample).value > 0
     monkeypatch.setattr(module, "difference_maps", None)
-    assert take("lpips_keep@alex", material).value > 0
+    assert take("lpips_keep@alex", sample).value > 0
 
 
 def test_frames_that_are_too_small_or_differ_in_size_are_one_line(weights_dir: Path) -> None:
     small = panning(2, (64, SMALLEST - 1))
     assert (
         "at least 31 x 31 pixels, got (30, 64)"
-        in take("lpips_source@alex", Material(small, small, weights_dir=weights_dir)).reason
+        in take("lpips_source@alex", Sample(small, small, weights_dir=weights_dir)).reason
     )
     with pytest.raises(ShapeError):
         difference_maps(network(weights_dir), panning(2, (64, 48)), panning(2, (48, 64)))
@@ -187,7 +187,7 @@ def test_frames_that_are_too_small_or_differ_in_size_are_one_line(weights_dir: P
 def test_missing_and_wrong_weights_are_one_line(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("VIDEOEDIT_CACHE", str(tmp_path / "cache"))
     edit, source = clips()
-    reason = take("lpips_source@alex", Material(edit, source, weights_dir=tmp_path)).reason
+    reason = take("lpips_source@alex", Sample(edit, source, weights_dir=tmp_path)).reason
     assert (
         reason.startswith("needs LPIPS (65 to 245 MB, licence: BSD-2-Clause")
         and "`videoedit models fetch lpips`" in reason
@@ -196,4 +196,4 @@ def test_missing_and_wrong_weights_are_one_line(tmp_path: Path, monkeypatch) -> 
     save_file({"features.0.weight": torch.zeros(3)}, path)
     with pytest.raises(WeightsError, match=r"does not hold the weights of LPIPS .* fetch lpips"):
         load_lpips(path)
-    assert "\n" not in take("lpips_source@alex", Material(edit, source, weights_dir=tmp_path)).reason
+    assert "\n" not in take("lpips_source@alex", Sample(edit, source, weights_dir=tmp_path)).reason

@@ -9,19 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from videoedit.evaluation.entries import choose_contestants
+    from videoedit.evaluation.entries import choose_entries
     from videoedit.evaluation.estimate import forecast
     from videoedit.evaluation.results import Results, UnitResult, read_results
     from videoedit.evaluation.runner import run_suite
     from videoedit.evaluation.suite import Suite, read_suite
-    from videoedit.evaluation.units import Contestant
+    from videoedit.evaluation.units import Entry
 
 _WHERE = {
-    "Contestant": "units",
+    "Entry": "units",
     "Results": "results",
     "Suite": "suite",
     "UnitResult": "results",
-    "choose_contestants": "contestants",
+    "choose_entries": "entries",
     "forecast": "estimate",
     "read_results": "results",
     "read_suite": "suite",
@@ -29,11 +29,11 @@ _WHERE = {
 }
 
 __all__ = [
-    "Contestant",
+    "Entry",
     "Results",
     "Suite",
     "UnitResult",
-    "choose_contestants",
+    "choose_entries",
     "forecast",
     "read_results",
     "read_suite",

@@ -44,7 +44,7 @@ def run(
 
     The exit code is 1 if any unit failed.
     """
-    from videoedit.evaluation.entries import choose_contestants
+    from videoedit.evaluation.entries import choose_entries
     from videoedit.evaluation.estimate import forecast
     from videoedit.evaluation.runner import run_suite
     from videoedit.evaluation.suite import read_suite
@@ -52,13 +52,13 @@ def run(
 
     with one_line_each():
         chosen = read_suite(suite).with_settings(set_ or [])
-        contestants = choose_contestants(chosen, _names(methods), results or ())
+        entries = choose_entries(chosen, _names(methods), results or ())
         options: dict[str, Any] = {"subset": subset or (), "seeds": _seeds(seeds), "weights_dir": weights_dir}
         if dry_run:
-            typer.echo(forecast(chosen, contestants, out, **options).text())
+            typer.echo(forecast(chosen, entries, out, **options).text())
             return
         progress = Progress()
-        found = run_suite(chosen, contestants, out, **options, progress=progress)
+        found = run_suite(chosen, entries, out, **options, progress=progress)
     failed = [unit for unit in found.units if unit.status == "failed"]
     for unit in failed:
         progress.say(f"failed: {unit.clip}/{unit.edit}, {unit.method}: {unit.reason}")
@@ -98,11 +98,11 @@ def import_(
     out: Annotated[Path, typer.Option("-o", "--out", help="The suite's file.")] = Path("suite.yaml"),
 ) -> None:
     """Write a suite's YAML file for clips in another benchmark's layout."""
-    from videoedit.evaluation.layouts.read import import_layout
+    from videoedit.evaluation.layouts.suites import import_layout
 
     with one_line_each():
         suite = import_layout(layout, folder, table, out)
-    edits = sum(len(clip.edits) for clip in suite.clips)
+    edits = len(list(suite.pairs))
     typer.echo(f"{out}: {len(suite.clips)} clips, {edits} edits; run it with: videoedit bench run {out}")
 
 
@@ -145,7 +145,7 @@ def compare(
 
 @contextmanager
 def one_line_each() -> Iterator[None]:
-    """A suite's problems, a line each on stderr; exit code 2."""
+    """Print a suite's problems, a line each on stderr; exit code 2."""
     from videoedit.evaluation.suite import SuiteError
 
     try:
@@ -157,7 +157,7 @@ def one_line_each() -> Iterator[None]:
 
 
 def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    return None if text is None else list(filter(None, map(str.strip, text.split(","))))
 
 
 def _seeds(text: str | None) -> list[int] | None:
@@ -165,7 +165,9 @@ def _seeds(text: str | None) -> list[int] | None:
 
     if text is None:
         return None
-    names = [name.strip() for name in text.split(",")]
-    if not all(name.isdecimal() for name in names):
-        raise ConfigError(f"--seeds {text}: expected whole numbers separated by commas, such as 1,2,3")
-    return [int(name) for name in names]
+    seeds: list[int] = []
+    for name in text.split(","):
+        if not name.strip().isdecimal():
+            raise ConfigError(f"--seeds {text}: expected whole numbers separated by commas, such as 1,2,3")
+        seeds.append(int(name))
+    return seeds

@@ -1,6 +1,6 @@
-"""Who takes part: the sanity rows that always do, installed methods, and results made elsewhere.
+"""The entries of a comparison: the sanity rows that always take part, installed methods, and imported results.
 
-A contestant makes one video for a `Unit` and says what that took. It writes below ``runs/NAME/`` of the results'
+An entry makes one video for a `Unit` and says what that took. It writes below ``runs/NAME/`` of the results'
 folder, so that whatever is finished there need not be made again.
 """
 
@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,11 +24,11 @@ import numpy as np
 from videoedit.config import ClipConfig, RunConfig, build_config, deciding, setting_keys
 from videoedit.errors import ConfigError, InputError, MethodError, VideoEditError
 from videoedit.evaluation.results import MethodInfo
-from videoedit.evaluation.runs import claim, made_by, weights_of
+from videoedit.evaluation.runs import claim, output_of, weights_of
 from videoedit.evaluation.sanity import Identity, RoundTrip
 from videoedit.evaluation.statistics import SANITY
 from videoedit.evaluation.suite import Suite, SuiteError, content, nearest
-from videoedit.evaluation.units import Contestant, Made, Unit, numbers_of, relative
+from videoedit.evaluation.units import Entry, Output, Unit, numbers_of, relative
 from videoedit.media.images import read_image
 from videoedit.media.video import iter_frames, probe, stretch_frames, write_video
 from videoedit.plugins import METHODS, MethodSpec, all_methods, discover, get_method
@@ -35,47 +36,36 @@ from videoedit.runs.planning import DEFAULT_FRAMES, Plan
 from videoedit.runs.progress import Progress
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of folders
+FROM_SUITE = frozenset({"clip", "seed", "prompt", "prompts", "source_prompt", "truth"})
+"""Settings of a method that come from the suite."""
 
 
-def choose_contestants(
-    suite: Suite, methods: Iterable[str] | None = None, results: Iterable[str] = ()
-) -> list[Contestant]:
+def choose_entries(suite: Suite, methods: Iterable[str] | None = None, results: Iterable[str] = ()) -> list[Entry]:
     """The sanity rows, then `methods` (None: all that are installed), then ``NAME=FOLDER`` results made elsewhere.
 
     Raises SuiteError with a line for each name or setting that is wrong.
     """
     installed = discover(METHODS)
     names = _usable() if methods is None else [name for name in methods if name not in SANITY]
-    problems = [
-        f"there is no method {name!r}; {nearest(name, [*installed, *SANITY], 'installed')}"
-        for name in names
-        if name not in installed
-    ]
-    problems += [
-        f"settings of {name!r}: there is no such method; {nearest(name, installed, 'installed')}"
-        for name in suite.settings
-        if name not in installed and name != "vae"
-    ]
-    chosen: list[Contestant] = [Identity()]
-    makers: list[Callable[[], Contestant]] = [
-        partial(InstalledMethod, name, suite.settings.get(name, {}), suite.folder)
-        for name in dict.fromkeys(names)
-        if name in installed
-    ]
-    makers += [partial(_imported, text, [*installed, *SANITY], suite) for text in results]
+    problems = _unknown_names(names, suite, installed)
+    chosen: list[Entry] = [Identity()]
+    makers: list[Callable[[], Entry]] = []
+    for name in dict.fromkeys(names):
+        if name in installed:
+            makers.append(partial(InstalledMethod, name, suite.settings.get(name, {}), suite.folder))
+    for text in results:
+        makers.append(partial(_imported, text, [*installed, *SANITY], suite))
     for make in makers:
         try:
             chosen.append(make())
         except VideoEditError as error:
             problems.append(str(error))
-    models = [one.info.model for one in chosen if isinstance(one, InstalledMethod) and one.has_model]
     try:
-        default: dict[str, Any] = {"model": models[0]} if models else {}
-        chosen.insert(1, RoundTrip(build_config(RunConfig, default | suite.settings.get("vae", {}), suite.folder)))
+        chosen.insert(1, _round_trip(suite, chosen))
     except VideoEditError as error:
         problems.append(f"settings of 'vae': {error}")
-    for name in [one.name for one in chosen]:
-        if sum(one.name == name for one in chosen) > 1:
+    for name, times in Counter(entry.name for entry in chosen).items():
+        if times > 1:
             problems.append(f"the name {name!r} stands for two sets of results; give each a name of its own")
     if problems:
         raise SuiteError(dict.fromkeys(problems))
@@ -85,6 +75,29 @@ def choose_contestants(
 def _usable() -> list[str]:
     """The installed methods that load and take a prompt; `all_methods` warns of those that do not load."""
     return [spec.name for spec in all_methods() if {"prompt", "prompts"} & set(setting_keys(spec.load("config")))]
+
+
+def _unknown_names(names: Iterable[str], suite: Suite, installed: Iterable[str]) -> list[str]:
+    """A line for each method, asked for by name or set in the suite, that is not installed."""
+    problems = []
+    for name in names:
+        if name not in installed:
+            problems.append(f"there is no method {name!r}; {nearest(name, [*installed, *SANITY], 'installed')}")
+    for name in suite.settings:
+        if name not in installed and name != "vae":
+            hint = nearest(name, installed, "installed")
+            problems.append(f"settings of {name!r}: there is no such method; {hint}")
+    return problems
+
+
+def _round_trip(suite: Suite, chosen: Iterable[Entry]) -> RoundTrip:
+    """The sanity row of the autoencoder, by default that of the first method with a model."""
+    settings = suite.settings.get("vae", {})
+    for entry in chosen:
+        if isinstance(entry, InstalledMethod) and entry.has_model:
+            settings = {"model": entry.info.model} | settings
+            break
+    return RoundTrip(build_config(RunConfig, settings, suite.folder))
 
 
 # ------------------------------------------------------------------------------------- installed methods
@@ -98,16 +111,18 @@ class InstalledMethod:
     given: dict[str, Any]
     """Settings as in its config file."""
     base: Path
-    """Where relative paths in them start."""
+    """The folder at which relative paths in them start."""
     is_seeded: bool = True
 
     def __post_init__(self) -> None:
         """Check the settings; raises MethodError or ConfigError."""
         if not NAME.fullmatch(self.name):
             raise ConfigError(f"method {self.name!r} cannot be compared: its name does not do for a folder's")
-        own = {"clip", "seed", "prompt", "prompts", "source_prompt", "truth"} & set(self.given)
+        own = set(FROM_SUITE.intersection(self.given))
         video = self.given.get("video") or {}
-        own |= {f"video.{key}" for key in ("start", "stride") if isinstance(video, dict) and key in video}
+        for key in ("start", "stride"):
+            if isinstance(video, dict) and key in video:
+                own.add(f"video.{key}")
         if own:
             raise ConfigError(
                 f"settings of {self.name!r}: {', '.join(sorted(own))} cannot be set here; the suite's clips and edits "
@@ -136,7 +151,7 @@ class InstalledMethod:
         return f"{self._distribution.name} {self._distribution.version}" if self._distribution else ""
 
     @cached_property
-    def _licence(self) -> str:
+    def _license(self) -> str:
         facts: Any = self._distribution.metadata if self._distribution else {}
         return self.spec.licence or facts.get("License-Expression") or facts.get("License") or "unknown"
 
@@ -155,11 +170,11 @@ class InstalledMethod:
     @property
     def info(self) -> MethodInfo:
         values = self.settings.model_dump(mode="json")
-        for name in ("clip", "seed", "prompt", "prompts", "source_prompt", "truth"):
+        for name in FROM_SUITE:
             values.pop(name, None)
         values["video"] = {name: values["video"][name] for name in ("num_frames", "size", "output_size")}
         model = str(values.pop("model", "")) if self.has_model else ""
-        return MethodInfo(label=self.name, settings=values, model=model, licence=self._licence, imported=False)
+        return MethodInfo(label=self.name, settings=values, model=model, licence=self._license, imported=False)
 
     def covers(self, unit: Unit) -> range:
         """The frames of the clip that the method takes: all, or evenly so many as it can."""
@@ -190,9 +205,11 @@ class InstalledMethod:
         return self._shared(unit) | {"prompt": unit.edit.prompt}
 
     def _shared(self, unit: Unit) -> dict[str, Any]:
-        """What all edits of a clip have in common."""
+        """The part of the identity that all edits of a clip have in common."""
         config = self.config(unit, [unit.edit.prompt])
-        values = {k: v for k, v in deciding(config).items() if k not in ("clip", "prompt", "prompts")}
+        values = deciding(config)
+        for name in ("clip", "prompt", "prompts"):
+            values.pop(name, None)
         weights = weights_of(config) if self.has_model else ""
         return {"method": self.name, "version": self._version, "weights": weights, "settings": values}
 
@@ -201,7 +218,7 @@ class InstalledMethod:
         plan: Plan = self.spec.load("plan")(config, units[0].info, estimate=True)
         return plan
 
-    def edit(self, unit: Unit, folder: Path, progress: Progress) -> Made:
+    def edit(self, unit: Unit, folder: Path, progress: Progress) -> Output:
         from videoedit.pipeline import run_method
 
         place = folder / "runs" / self.name / unit.clip.id
@@ -214,10 +231,10 @@ class InstalledMethod:
         if video is None or not video.is_file():
             raise MethodError(f"method {self.name!r} finished, but gave no video for {unit.edit.prompt!r}")
         record = json.loads((place / "run.json").read_text(encoding="utf-8"))
-        return made_by(video, folder, self.covers(unit), record, notes)
+        return output_of(video, folder, self.covers(unit), record, notes)
 
 
-# --------------------------------------------------------------------------------- results made elsewhere
+# --------------------------------------------------------------------------------------- imported results
 
 
 @dataclass
@@ -227,14 +244,14 @@ class Imported:
     name: str
     folder: Path
     found: dict[tuple[str, str], Any]
-    """What there is for each (clip, edit): a video, a list of pictures, or a line on what is wrong with it."""
+    """(clip, edit) -> a video, a list of pictures, or a line on what is wrong with it."""
     is_seeded: bool = False
     is_joint: bool = False
 
     @property
     def info(self) -> MethodInfo:
-        licence = "That of its makers."
-        return MethodInfo(label=self.name, settings={}, model="", licence=licence, imported=True)
+        license = "That of its makers."
+        return MethodInfo(label=self.name, settings={}, model="", licence=license, imported=True)
 
     def files(self, unit: Unit) -> list[Path]:
         """A video, or one picture for each frame."""
@@ -252,7 +269,7 @@ class Imported:
     def plan(self, units: Sequence[Unit]) -> Plan | None:
         return None
 
-    def edit(self, unit: Unit, folder: Path, progress: Progress) -> Made:
+    def edit(self, unit: Unit, folder: Path, progress: Progress) -> Output:
         """A copy that browsers play; what is measured are the files themselves."""
         files = self.files(unit)
         target = folder / "runs" / self.name / unit.clip.id / f"{unit.edit.id}.mp4"
@@ -261,9 +278,9 @@ class Imported:
         frames = read_frames(files)
         first = next(frames)
         size = first.shape[1], first.shape[0]
-        alike = (stretch_frames(frame, size) for frame in itertools.chain([first], frames))
+        alike = map(partial(stretch_frames, size=size), itertools.chain([first], frames))
         write_video(target, alike, rate, audio_from=files[0] if video and video.has_audio else None)
-        return Made(
+        return Output(
             video=relative(target, folder),
             files=tuple(str(file.absolute()) for file in files),
             frames=numbers_of(unit.frames[:count]),
@@ -272,11 +289,11 @@ class Imported:
 
 def read_frames(files: Sequence[Path]) -> Iterator[np.ndarray]:
     """Frames uint8 [H, W, 3] of a video, or of one picture for each frame; pictures may differ in size."""
-    return iter_frames(files[0]) if len(files) == 1 else (read_image(file) for file in files)
+    return iter_frames(files[0]) if len(files) == 1 else map(read_image, files)
 
 
 def _imported(text: str, taken: Iterable[str], suite: Suite) -> Imported:
-    from videoedit.evaluation.layouts.read import read_results_folder
+    from videoedit.evaluation.layouts.imported import read_results_folder
 
     name, equals, folder = text.partition("=")
     if not equals or not NAME.fullmatch(name) or not folder:
@@ -294,7 +311,7 @@ def _imported(text: str, taken: Iterable[str], suite: Suite) -> Imported:
 
 @contextmanager
 def _noticing_interruption(place: Path) -> Iterator[tuple[str, ...]]:
-    """Yields what to say of work in this folder that was stopped or killed earlier and now goes on."""
+    """Yield the notes on work in this folder that was stopped or killed earlier and now goes on."""
     mark = place / ".unfinished"
     note = "It was interrupted: of the stage it stopped in, the cost counts only what came after."
     notes = (note,) if mark.exists() else ()

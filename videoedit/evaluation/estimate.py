@@ -1,4 +1,4 @@
-"""What a comparative run would do and about how long it would take; writes nothing."""
+"""Forecast of a comparative run: the work, and about how long it would take; writes nothing."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from videoedit.evaluation.entries import InstalledMethod
-from videoedit.evaluation.request import Job, reason_of
-from videoedit.evaluation.suite import Suite
-from videoedit.evaluation.units import Contestant, Unit
+from videoedit.evaluation.request import Request, reason_of
+from videoedit.evaluation.suite import Edit, Suite, SuiteClip
+from videoedit.evaluation.units import Entry, Unit
 from videoedit.runs.planning import EFFICIENCY, Plan, measure_throughput
 
 
 def forecast(
     suite: Suite | str | Path,
-    contestants: Sequence[Contestant] | Sequence[str] | None = None,
+    entries: Sequence[Entry] | Sequence[str] | None = None,
     folder: str | Path | None = None,
     *,
     subset: Iterable[str] = (),
     seeds: Iterable[int] | None = None,
     weights_dir: Path | None = None,
 ) -> Forecast:
-    """What `run_suite` would do and about how long it would take; writes nothing."""
-    return forecast_of(Job(suite, contestants, folder, subset, seeds, weights_dir))
+    """Forecast of what `run_suite` would do and about how long it would take; writes nothing."""
+    return forecast_of(Request(suite, entries, folder, subset, seeds, weights_dir))
 
 
 @dataclass
 class Share:
-    """One contestant's part in the work."""
+    """One entry's part in the work."""
 
     method: str
     units: int = 0
@@ -45,13 +45,13 @@ class Share:
 
 @dataclass
 class Forecast:
-    """What a run would do; `text` says it to a person."""
+    """The work of a run; `text` says it to a person."""
 
     title: str
     folder: Path
     shares: list[Share]
     problems: dict[str, int]
-    """Why units cannot succeed -> how many."""
+    """Reason why units cannot succeed -> how many cannot."""
     notes: tuple[str, ...]
     metrics: tuple[str, ...]
     skipped: dict[str, str]
@@ -62,19 +62,21 @@ class Forecast:
 
     def text(self) -> str:
         head = f"{'method':<20} {'units':>6} {'reused':>7} {'to do':>6} {'about':>10} {'memory':>9}"
-        rows = [
-            f"{share.method:<20} {share.units:>6} {share.reused:>7} {share.left:>6} "
-            f"{clock(share.seconds):>10} {f'{share.memory_mb:.0f} MB' if share.memory_mb else '-':>9}"
-            for share in self.shares
-        ]
+        lines = [self.title, f"into {self.folder}", head]
+        for share in self.shares:
+            counts = f"{share.method:<20} {share.units:>6} {share.reused:>7} {share.left:>6}"
+            memory = f"{share.memory_mb:.0f} MB" if share.memory_mb else "-"
+            lines.append(f"{counts} {clock(share.seconds):>10} {memory:>9}")
         left, known = sum(share.left for share in self.shares), clock(self.seconds or None)
-        lines = [self.title, f"into {self.folder}", head, *rows]
         told = f"{plural(left, 'unit')} to make{f', about {known}' if known != '-' else ''}; measuring comes on top"
-        lines += [told if left else "all is made"]
-        lines += [f"note: {note}" for note in self.notes]
-        lines += [f"will fail: {plural(count, 'unit')}: {problem}" for problem, count in self.problems.items()]
-        lines += [f"{plural(len(self.metrics), 'metric')} for each, {len(self.skipped)} skipped"]
-        lines += [f"  {', '.join(names)}: {reason}" for reason, names in self._skipped_by_reason().items()]
+        lines.append(told if left else "all is made")
+        for note in self.notes:
+            lines.append(f"note: {note}")
+        for problem, count in self.problems.items():
+            lines.append(f"will fail: {plural(count, 'unit')}: {problem}")
+        lines.append(f"{plural(len(self.metrics), 'metric')} for each, {len(self.skipped)} skipped")
+        for reason, names in self._skipped_by_reason().items():
+            lines.append(f"  {', '.join(names)}: {reason}")
         return "\n".join(lines)
 
     def _skipped_by_reason(self) -> dict[str, list[str]]:
@@ -84,47 +86,62 @@ class Forecast:
         return names
 
 
-def forecast_of(job: Job) -> Forecast:
-    """What is to be done. Work of the same kind is planned once."""
+def forecast_of(request: Request) -> Forecast:
+    """Forecast of the work that a request asks for. Work of the same kind is planned once."""
     prices = _Prices()
-    shares = {contestant.name: Share(contestant.name) for contestant in job.contestants}
+    shares = {entry.name: Share(entry.name) for entry in request.entries}
     problems: Counter[str] = Counter()
     notes: dict[str, None] = {}
-    for contestant, clip, seed, edits in job.batches:
-        share = shares[contestant.name]
-        share.units += len(edits)
-        todo: list[Unit] = []
-        for edit in edits:
-            try:
-                unit = job.unit(clip, edit, seed)
-                if job.known(contestant, unit):
-                    share.reused += 1
-                else:
-                    todo.append(unit)
-            except Exception as error:
-                problems[reason_of(error)] += 1
-                share.failing += 1
+    for entry, clip, seed, edits in request.batches:
+        share = shares[entry.name]
+        todo = _todo(request, entry, clip, seed, edits, share, problems)
         try:
-            plan = prices.plan(contestant, todo) if todo else None
+            plan = prices.plan(entry, todo) if todo else None
         except Exception as error:
             problems[reason_of(error)] += len(todo)
             share.failing += len(todo)
             continue
         if plan:
-            notes |= {f"{contestant.name}: {note}": None for note in plan.notes}
-            share.seconds = (share.seconds or 0.0) + prices.seconds(contestant, plan)
+            for note in plan.notes:
+                notes[f"{entry.name}: {note}"] = None
+            share.seconds = (share.seconds or 0.0) + prices.seconds(entry, plan)
             share.memory_mb = max(share.memory_mb, plan.memory_mb)
-    edits_in_all = sum(len(clip.edits) for clip in job.wanted.clips)
-    counts = ((len(job.wanted.clips), "clip"), (edits_in_all, "edit"), (len(job.seeds), "seed"))
+    clips, edits_in_all = len(request.wanted.clips), len(list(request.wanted.pairs))
+    counts = [plural(clips, "clip"), plural(edits_in_all, "edit"), plural(len(request.seeds), "seed")]
     return Forecast(
-        title=f"{job.suite.name}: {', '.join(plural(*count) for count in counts)}",
-        folder=job.folder,
+        title=f"{request.suite.name}: {', '.join(counts)}",
+        folder=request.folder,
         shares=list(shares.values()),
         problems=dict(problems),
         notes=tuple(notes),
-        metrics=tuple(job.metrics),
-        skipped=job.skipped,
+        metrics=tuple(request.metrics),
+        skipped=request.skipped,
     )
+
+
+def _todo(
+    request: Request,
+    entry: Entry,
+    clip: SuiteClip,
+    seed: int,
+    edits: Sequence[Edit],
+    share: Share,
+    problems: Counter[str],
+) -> list[Unit]:
+    """The units of a batch that are still to be made; the others are counted in `share`, and why they fail."""
+    share.units += len(edits)
+    todo: list[Unit] = []
+    for edit in edits:
+        try:
+            unit = request.unit(clip, edit, seed)
+            if request.known(entry, unit):
+                share.reused += 1
+            else:
+                todo.append(unit)
+        except Exception as error:
+            problems[reason_of(error)] += 1
+            share.failing += 1
+    return todo
 
 
 @dataclass
@@ -135,16 +152,16 @@ class _Prices:
     speeds: dict[str | None, float] = field(default_factory=dict)
     """Device -> floating point operations a second."""
 
-    def plan(self, contestant: Contestant, units: Sequence[Unit]) -> Plan | None:
+    def plan(self, entry: Entry, units: Sequence[Unit]) -> Plan | None:
         """The plan of these units, or of as many others on a clip of the same measures."""
         info = units[0].info
-        kind = (contestant.name, info.width, info.height, len(units[0].frames), len(units))
+        kind = (entry.name, info.width, info.height, len(units[0].frames), len(units))
         if kind not in self.plans:
-            self.plans[kind] = contestant.plan(units)
+            self.plans[kind] = entry.plan(units)
         return self.plans[kind]
 
-    def seconds(self, contestant: Contestant, plan: Plan) -> float:
-        device = getattr(contestant.settings, "device", None) if isinstance(contestant, InstalledMethod) else None
+    def seconds(self, entry: Entry, plan: Plan) -> float:
+        device = getattr(entry.settings, "device", None) if isinstance(entry, InstalledMethod) else None
         if device not in self.speeds:
             self.speeds[device] = EFFICIENCY * measure_throughput(device)
         return sum(stage.flops / self.speeds[device] + stage.seconds for stage in plan.stages)

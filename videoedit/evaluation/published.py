@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 PUBLISHED = Path(__file__).parent / "published.yaml"
 
 Read = Literal["paper", "leaderboard", "second hand"]
-"""Where a number was seen: in the paper that measured it, on the benchmark's own board, or quoted by somebody else."""
+"""The place of a number: the paper that measured it, the benchmark's own board, or somebody else who quotes it."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Who printed a number; `name` is short enough for a table."""
+    """The publication that printed a number; `name` is short enough for a table."""
 
     name: str
     title: str
@@ -57,15 +57,10 @@ class Number:
     source: Source
     note: str = ""
 
-    @property
-    def in_our_unit(self) -> float:
-        """`value` on the scale of our metric; as printed where we have none."""
-        return self.value * self.metric.factor
-
 
 @dataclass(frozen=True)
 class Table:
-    """What was published about one benchmark."""
+    """All that was published about one benchmark."""
 
     name: str
     title: str
@@ -75,13 +70,9 @@ class Table:
     notes: tuple[str, ...] = ()
     metrics: Mapping[str, PublishedMetric] = field(default_factory=dict)
 
-    @property
-    def methods(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(number.method for number in self.numbers))
-
 
 def obstacle(number: Number, table: Table, results: Results) -> str | None:
-    """Why a published number may not be set against ours, one clause; None: same definition, clips and edits."""
+    """The reason, one clause, if a published number may not be set against ours; None: same metric, clips, edits."""
     if number.metric.ours is None:
         return number.metric.reason
     if number.metric.ours not in results.metrics:
@@ -92,11 +83,6 @@ def obstacle(number: Number, table: Table, results: Results) -> str | None:
     if table.edits is not None and edits != table.edits:
         return f"only {edits} of its {table.edits} edits were run here"
     return None
-
-
-def published_names() -> tuple[str, ...]:
-    """The tables there are."""
-    return tuple(_tables())
 
 
 def read_published(name: str) -> Table:
@@ -113,20 +99,24 @@ def _tables() -> dict[str, Table]:
 
 
 def _table(name: str, data: dict[str, Any]) -> Table:
-    metrics = {key: PublishedMetric(name=key, **fields) for key, fields in data["metrics"].items()}
-    sources = {key: Source(name=key, **fields) for key, fields in data["sources"].items()}
-    assert all(source.read in get_args(Read) for source in sources.values()), name
-    assert all(bool(metric.ours) != bool(metric.reason) for metric in metrics.values()), name
-    numbers = tuple(
-        Number(row["method"], metrics[key], float(value), sources[row["source"]], row.get("note", ""))
-        for row in data["rows"]
-        for key, value in row["values"].items()
-    )
+    metrics: dict[str, PublishedMetric] = {}
+    for key, fields in data["metrics"].items():
+        metrics[key] = PublishedMetric(name=key, **fields)
+        assert bool(metrics[key].ours) != bool(metrics[key].reason), (name, key)
+    sources: dict[str, Source] = {}
+    for key, fields in data["sources"].items():
+        sources[key] = Source(name=key, **fields)
+        assert sources[key].read in get_args(Read), (name, key)
+    numbers: list[Number] = []
+    for row in data["rows"]:
+        source, note = sources[row["source"]], row.get("note", "")
+        for key, value in row["values"].items():
+            numbers.append(Number(row["method"], metrics[key], float(value), source, note))
     return Table(
         name,
         data["title"],
         data["protocol"],
-        numbers,
+        tuple(numbers),
         edits=data.get("edits"),
         notes=tuple(data.get("notes", ())),
         metrics=metrics,

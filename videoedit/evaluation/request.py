@@ -1,7 +1,8 @@
-"""What one call asks for: its suite, contestants, seeds and metrics, checked at once, and the work in order."""
+"""The request of one call: its suite, entries, seeds and metrics, checked at once, and the work in order."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from videoedit.errors import ConfigError, InputError, OutputError, VideoEditError
-from videoedit.evaluation.entries import choose_contestants
+from videoedit.evaluation.entries import choose_entries
 from videoedit.evaluation.measuring import choose_metrics
 from videoedit.evaluation.results import RESULTS, Results, read_results
 from videoedit.evaluation.suite import Edit, Suite, SuiteClip, SuiteError, missing, read_suite
-from videoedit.evaluation.units import Contestant, Made, Unit, made_key, probe_clip, read_kept
+from videoedit.evaluation.units import Entry, Output, Unit, output_key, probe_clip, read_kept
 
 
 @dataclass
-class Job:
-    """One call: what was asked. Writes nothing."""
+class Request:
+    """All that one call was asked to do. Writes nothing."""
 
     given_suite: Suite | str | Path
-    given_contestants: Sequence[Contestant] | Sequence[str] | None
+    given_entries: Sequence[Entry] | Sequence[str] | None
     given_folder: str | Path | None
     subset: Iterable[str]
     given_seeds: Iterable[int] | None
@@ -31,13 +32,17 @@ class Job:
         """Find everything that is wrong with the request."""
         given = self.given_suite
         self.suite = given if isinstance(given, Suite) else read_suite(given)
-        chosen = self.given_contestants
-        names = None if chosen is None else [one for one in chosen if isinstance(one, str)]
+        names: list[str] = []
         problems: list[str] = []
-        self.contestants: list[Contestant] = [one for one in chosen or () if not isinstance(one, str)]
-        if not self.contestants:
+        self.entries: list[Entry] = []
+        for one in self.given_entries or ():
+            if isinstance(one, str):
+                names.append(one)
+            else:
+                self.entries.append(one)
+        if not self.entries:
             try:
-                self.contestants = choose_contestants(self.suite, names)
+                self.entries = choose_entries(self.suite, None if self.given_entries is None else names)
             except SuiteError as error:
                 problems += error.problems
         self.wanted = self.suite.subset(subset) if (subset := tuple(self.subset)) else self.suite
@@ -51,7 +56,7 @@ class Job:
         self.earlier()  # raises OutputError for a folder of something else
 
     def earlier(self) -> Results | None:
-        """What the folder holds already; raises OutputError if that is something else, or of another suite."""
+        """Read the results that the folder holds; raises OutputError if it holds others, or something else."""
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder} is a file; -o names the folder to write to")
         if not (self.folder / RESULTS).is_file():
@@ -67,19 +72,17 @@ class Job:
         return old
 
     @cached_property
-    def batches(self) -> list[tuple[Contestant, SuiteClip, int, tuple[Edit, ...]]]:
+    def batches(self) -> list[tuple[Entry, SuiteClip, int, tuple[Edit, ...]]]:
         """The work in order: clip by clip, and of each the edits that one run makes."""
-        return [
-            (contestant, clip, seed, edits)
-            for clip in self.wanted.clips
-            for seed in self.seeds
-            for contestant in self.contestants
-            if seed in self._seeds_of(contestant)
-            for edits in ([clip.edits] if contestant.is_joint else [(edit,) for edit in clip.edits])
-        ]
-
-    def _seeds_of(self, contestant: Contestant) -> tuple[int, ...]:
-        return self.seeds if contestant.is_seeded else self.seeds[:1]
+        batches: list[tuple[Entry, SuiteClip, int, tuple[Edit, ...]]] = []
+        for clip, seed, entry in itertools.product(self.wanted.clips, self.seeds, self.entries):
+            if seed != self.seeds[0] and not entry.is_seeded:
+                continue
+            if entry.is_joint:
+                batches.append((entry, clip, seed, clip.edits))
+            else:
+                batches += [(entry, clip, seed, (edit,)) for edit in clip.edits]
+        return batches
 
     @cached_property
     def probed(self) -> dict[str, tuple[Any, range] | str]:
@@ -96,14 +99,14 @@ class Job:
         return Unit(clip, edit, seed, *found)
 
     def file(self, kind: str, clip: str, edit: str, method: str, seed: int) -> Path:
-        """Where the results' folder keeps what is known of a unit; `kind` is "made" or "units"."""
+        """Path of the file that keeps what is known of a unit; `kind` is "made" or "units"."""
         return self.folder / kind / clip / edit / f"{method}-{seed}.json"
 
-    def known(self, contestant: Contestant, unit: Unit) -> Made | None:
-        """What was made of the unit before, if nothing that it depends on has changed since."""
-        path = self.file("made", unit.clip.id, unit.edit.id, contestant.name, unit.seed)
+    def known(self, entry: Entry, unit: Unit) -> Output | None:
+        """The unit's output of an earlier call, if nothing that it depends on has changed since."""
+        path = self.file("made", unit.clip.id, unit.edit.id, entry.name, unit.seed)
         kept = read_kept(path)
-        if kept is None or kept.key != made_key(contestant, unit) or not (self.folder / kept.made.video).is_file():
+        if kept is None or kept.key != output_key(entry, unit) or not (self.folder / kept.made.video).is_file():
             return None
         return kept.made
 

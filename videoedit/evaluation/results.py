@@ -30,19 +30,19 @@ class UnitResult(Section):
     type: EditType
     """Of the edit."""
     prompt: str
-    """What the edit should show."""
+    """A description of the clip after the edit."""
     method: str
     """The name of its row, a key of `Results.methods`."""
     seed: int
     status: Literal["done", "failed"]
     reason: str = ""
-    """Why it failed, one line."""
+    """One line on why it failed."""
     video: str | None = None
     """The edited clip, relative to the results' folder."""
     source: str | None = None
     """The clip that was to be edited, relative to the results' folder; null if it could not be read."""
     truth: str | None = None
-    """What the edit should show, if known, relative to the results' folder."""
+    """The ground truth of the edit, if there is one, relative to the results' folder."""
     frames: tuple[int, int, int] = (0, 1, 0)
     """Frames of the clip that the edit covers and that were measured: first, stride, count."""
     asked: tuple[int, int, int] = (0, 1, 0)
@@ -58,23 +58,23 @@ class UnitResult(Section):
     series: dict[str, list[Number]] = Field(default_factory=dict)
     """Metric id -> one value a frame or pair of frames."""
     notes: tuple[str, ...] = ()
-    """What a reader should know of this unit."""
+    """Remarks on this unit for the reader."""
     key: str = ""
     """A hash of all that the unit depends on; the unit is reused while it stays the same."""
 
     @property
     def name(self) -> tuple[str, str, str, int]:
-        """What tells units apart."""
+        """Clip, edit, method and seed, which tell units apart."""
         return self.clip, self.edit, self.method, self.seed
 
     @property
     def is_partial(self) -> bool:
-        """Whether the method covered fewer frames than were asked for."""
+        """True if the method covered fewer frames than were asked for."""
         return self.status == "done" and self.frames[2] < self.asked[2]
 
 
 class MetricInfo(Section):
-    """What a metric is called and how to read it."""
+    """A metric's name in print and how to read it."""
 
     title: str
     meaning: str
@@ -82,21 +82,21 @@ class MetricInfo(Section):
     unit: str
     group: str
     headline: bool
-    """Whether it belongs into a short table."""
+    """True if it belongs into a short table."""
 
 
 class MethodInfo(Section):
-    """How a row of the table came about."""
+    """The making of a row of the table."""
 
     label: str
-    """What it is called in print."""
+    """Name in print."""
     settings: dict[str, Any]
     """Resolved, without what differs from unit to unit."""
     model: str
     """Name of the model; empty if none was used."""
     licence: str
     imported: bool
-    """Made elsewhere: only measured here, so its cost is unknown."""
+    """Output elsewhere: only measured here, so its cost is unknown."""
 
 
 class Results(Section):
@@ -106,7 +106,7 @@ class Results(Section):
     suite: str
     """Its name."""
     suite_sha256: str
-    """Over its clips' contents, frames, prompts, truths, boxes and masks: equal means the same task."""
+    """Over its clips' contents, frames, prompts, ground truths, boxes and masks: equal means the same task."""
     title: str
     created: str
     """Time of the first run, ISO 8601, UTC."""

@@ -1,4 +1,4 @@
-"""Folders of the runs that contestants make, and what their records say."""
+"""Folders of the runs that entries make, and what their records say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videoedit.config import ClipConfig
-from videoedit.evaluation.units import Made, StageCost, Unit, numbers_of, relative
+from videoedit.evaluation.units import Output, StageCost, Unit, numbers_of, relative
 from videoedit.files import digest, write_text
 from videoedit.media.video import open_video
 from videoedit.runs.folder import latest_call
@@ -32,14 +32,14 @@ def claim(place: Path, identity: dict[str, Any]) -> Path:
     return place
 
 
-def made_by(video: Path, folder: Path, frames: range, record: dict[str, Any], notes: tuple[str, ...] = ()) -> Made:
+def output_of(video: Path, folder: Path, frames: range, record: dict[str, Any], notes: tuple[str, ...] = ()) -> Output:
     """What the record of a run says about the video that it made."""
     stages = {
         name: StageCost(**{field: stage[field] for field in StageCost.model_fields})
         for name, stage in latest_call(record)["stages"].items()
         if not name.startswith(NOT_COUNTED)
     }
-    return Made(
+    return Output(
         video=relative(video, folder),
         frames=numbers_of(frames),
         keyframes=tuple(record.get("keyframes") or ()),

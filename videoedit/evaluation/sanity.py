@@ -12,9 +12,9 @@ import numpy as np
 
 from videoedit.config import RunConfig, deciding
 from videoedit.evaluation.results import MethodInfo
-from videoedit.evaluation.runs import claim, made_by, open_frames, weights_of
+from videoedit.evaluation.runs import claim, open_frames, output_of, weights_of
 from videoedit.evaluation.suite import content
-from videoedit.evaluation.units import Contestant, Made, Unit, numbers_of
+from videoedit.evaluation.units import Entry, Output, Unit, numbers_of
 from videoedit.files import digest
 from videoedit.media.video import stretch_frames, write_clip
 from videoedit.runs.folder import open_workspace
@@ -42,7 +42,7 @@ class Identity:
     def plan(self, units: Sequence[Unit]) -> Plan | None:
         return None
 
-    def edit(self, unit: Unit, folder: Path, progress: Progress) -> Made:
+    def edit(self, unit: Unit, folder: Path, progress: Progress) -> Output:
         return _write_sanity(self, unit, folder, lambda video: video.frames)
 
 
@@ -73,7 +73,7 @@ class RoundTrip:
     def plan(self, units: Sequence[Unit]) -> Plan | None:
         return None
 
-    def edit(self, unit: Unit, folder: Path, progress: Progress) -> Made:
+    def edit(self, unit: Unit, folder: Path, progress: Progress) -> Output:
         return _write_sanity(self, unit, folder, self._round_trip)
 
     def _round_trip(self, video: Video, chunk: int = 8) -> Iterator[np.ndarray]:
@@ -90,14 +90,12 @@ class RoundTrip:
             yield from codec.pixels_to_frames(codec.decode(models.vae, codec.encode(models.vae, pixels)))
 
 
-def _write_sanity(
-    contestant: Contestant, unit: Unit, folder: Path, make: Callable[[Video], Iterable[np.ndarray]]
-) -> Made:
+def _write_sanity(entry: Entry, unit: Unit, folder: Path, make: Callable[[Video], Iterable[np.ndarray]]) -> Output:
     """One video for all edits of the clip, at the clip's size, rate and sound."""
-    identity = contestant.identity(unit) | {"clip": content(unit.clip.path)}
-    place = claim(folder / "runs" / contestant.name / unit.clip.id, identity)
+    identity = entry.identity(unit) | {"clip": content(unit.clip.path)}
+    place = claim(folder / "runs" / entry.name / unit.clip.id, identity)
     target = place / "video.mp4"
-    with open_workspace(place, method=contestant.name, clip=unit.clip.path, sha256=digest(identity)) as workspace:
+    with open_workspace(place, method=entry.name, clip=unit.clip.path, sha256=digest(identity)) as workspace:
         steps = Steps(workspace)
         workspace.record["calls"].append({"config": identity, "steps": steps.status})
 
@@ -105,7 +103,7 @@ def _write_sanity(
             video = open_frames(unit, unit.frames)
             write_clip(target, make(video), video, (video.width, video.height))
 
-        steps.keep(contestant.name, write, needs={"identity": identity}, files=[target.name])
+        steps.keep(entry.name, write, needs={"identity": identity}, files=[target.name])
         workspace.record["status"] = "finished"
         workspace.save()
-        return made_by(target, folder, unit.frames, workspace.record)
+        return output_of(target, folder, unit.frames, workspace.record)

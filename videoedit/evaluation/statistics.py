@@ -1,4 +1,4 @@
-"""What the figures of a benchmark say: means with intervals, and paired tests between methods.
+"""Statistics of a benchmark's figures: means with intervals, and paired tests between methods.
 
 The unit of evidence is one edit of one clip. Seeds are repeats of it: they are averaged before anything is counted,
 so that running a method with ten seeds makes no figure ten times surer. Edits of one clip are taken as independent;
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from videoedit.evaluation.results import Results, UnitResult
 
 SANITY = ("identity", "vae")
-"""Contestants that edit nothing: what a metric gives for nothing."""
+"""Entries that edit nothing: what a metric gives for nothing."""
 DRAWS = 10_000
 ALPHA = 0.05
 ALL = "all"
@@ -71,7 +71,7 @@ class Paired:
     winner: str  # the better one if p < 0.05; "" if undecided, or if the metric only describes
 
 
-def summarise(results: Results, *, types: str | None = None) -> list[Row]:
+def summarize(results: Results, *, types: str | None = None) -> list[Row]:
     """A row for each method, type and metric, in the order of the results.
 
     `types`: "all" pools all edits, a type takes its edits alone, None gives both: "all" and then each type.
@@ -88,7 +88,7 @@ def summarise(results: Results, *, types: str | None = None) -> list[Row]:
 def _row(method: str, kind: str, metric: str, units: Sequence[UnitResult]) -> Row:
     done = [unit for unit in units if unit.status == "done"]
     figures = _by_edit(done, metric)
-    values = np.array([_mean(seeds.values()) for seeds in figures.values()])
+    values = np.array(list(map(_mean_of_seeds, figures.values())))
     low, high = bootstrap(values)
     return Row(
         method,
@@ -117,7 +117,7 @@ def bootstrap(values: np.ndarray) -> tuple[float | None, float | None]:
 
 @functools.lru_cache(maxsize=4)
 def _draws(n: int) -> np.ndarray:
-    """Which of n values each draw takes, int32 [DRAWS, n]: one seeded set, shared by every metric and method."""
+    """Indices of the values that each draw takes, int32 [DRAWS, n]: one seeded set for every metric and method."""
     return np.random.default_rng(33).integers(0, n, (DRAWS, n), dtype=np.int32)
 
 
@@ -133,7 +133,7 @@ def compare(results: Results, metric: str, first: str, second: str, type: str = 
         _check_method(results, metric, method)
     if first == second:
         raise ConfigError(f"{first!r} is compared with itself; expected two methods")
-    methods = {**dict.fromkeys(contestants(results)), first: None, second: None}
+    methods = {**dict.fromkeys(editing_methods(results)), first: None, second: None}
     pairs = compare_all(results, [metric], type, methods=tuple(methods))
     pair = next(p for p in pairs if {p.first, p.second} == {first, second})
     return pair if pair.first == first else _swapped(pair)
@@ -147,33 +147,35 @@ def compare_all(
     Metrics that only describe (edit strength) rank nobody: they are corrected apart and cost the others nothing.
     `methods`: those of the results without the sanity rows.
     """
-    methods = contestants(results) if methods is None else methods
+    methods = editing_methods(results) if methods is None else methods
     units = [unit for unit in _of_type(results, type) if unit.status == "done"]
-    pairs = [
-        _pair(results, metric, type, first, second, units)
-        for metric in metrics
-        for first, second in itertools.combinations(methods, 2)
-    ]
+    pairs = []
+    for metric in metrics:
+        for first, second in itertools.combinations(methods, 2):
+            pairs.append(_pair(results, metric, type, first, second, units))
     for ranks in (True, False):
-        tested = [
-            (index, pair, pair.p_alone)
-            for index, pair in enumerate(pairs)
-            if pair.p_alone is not None and (results.metrics[pair.metric].better != "none") == ranks
-        ]
-        for (index, pair, _), p in zip(tested, holm([alone for *_, alone in tested]), strict=True):
-            pairs[index] = dataclasses.replace(pair, p=p, winner=_winner(results, pair, p))
+        tested: dict[int, float] = {}  # index of a pair -> its p
+        for index, pair in enumerate(pairs):
+            if pair.p_alone is not None and (results.metrics[pair.metric].better != "none") == ranks:
+                tested[index] = pair.p_alone
+        for index, p in zip(tested, holm(list(tested.values())), strict=True):
+            pairs[index] = dataclasses.replace(pairs[index], p=p, winner=_winner(results, pairs[index], p))
     return pairs
 
 
 def _pair(results: Results, metric: str, kind: str, first: str, second: str, units: Sequence[UnitResult]) -> Paired:
-    a, b = (_by_edit((unit for unit in units if unit.method == name), metric) for name in (first, second))
+    ours = [unit for unit in units if unit.method == first]
+    theirs = [unit for unit in units if unit.method == second]
+    a, b = _by_edit(ours, metric), _by_edit(theirs, metric)
     differences, matched = [], 0
-    for key in a:
-        seeds = [seed for seed in a[key] if seed in b.get(key, {})]
-        matched += len(seeds)
-        if seeds:
-            differences.append(_mean(_difference(results, metric, a[key][s], b[key][s]) for s in seeds))
-    there = sum(unit.method in (first, second) for unit in units)
+    for edit, figures in a.items():
+        by_seed: dict[int, float] = {}
+        for seed, figure in figures.items():
+            if edit in b and seed in b[edit]:
+                by_seed[seed] = _difference(results, metric, figure, b[edit][seed])
+        matched += len(by_seed)
+        if by_seed:
+            differences.append(_mean_of_seeds(by_seed))
     values = np.array(differences)
     low, high = bootstrap(values)
     return Paired(
@@ -182,7 +184,7 @@ def _pair(results: Results, metric: str, kind: str, first: str, second: str, uni
         first,
         second,
         n=len(values),
-        left_out=there - 2 * matched,
+        left_out=len(ours) + len(theirs) - 2 * matched,
         difference=float(values.mean()) if len(values) else None,
         low=low,
         high=high,
@@ -245,7 +247,7 @@ def _swapped(pair: Paired) -> Paired:
     )
 
 
-def contestants(results: Results) -> tuple[str, ...]:
+def editing_methods(results: Results) -> tuple[str, ...]:
     """The methods that edit: all but the sanity rows."""
     return tuple(method for method in results.methods if method not in SANITY)
 
@@ -257,7 +259,7 @@ def find_metric(results: Results, name: str) -> str:
     """
     if name in results.metrics:
         return name
-    same = [metric for metric in results.metrics if metric.split("@")[0] == name.split("@")[0]]
+    same = _other_versions(name, results.metrics)
     if len(same) == 1 and "@" not in name:
         return same[0]
     if same:
@@ -271,11 +273,19 @@ def find_metric(results: Results, name: str) -> str:
 def _check_method(results: Results, metric: str, method: str) -> None:
     if method not in results.methods:
         raise ConfigError(f"method {method!r} is not in these results; {nearest(method, results.methods, 'there are')}")
-    measured = {name for unit in results.units if unit.method == method for name in unit.figures}
+    measured: set[str] = set()
+    for unit in results.units:
+        if unit.method == method:
+            measured.update(unit.figures)
     if metric not in measured:
-        other = [name for name in measured if name.split("@")[0] == metric.split("@")[0]]
-        has = f"it has {', '.join(sorted(other))}, which is not comparable" if other else "it was not measured"
+        other = sorted(_other_versions(metric, measured))
+        has = f"it has {', '.join(other)}, which is not comparable" if other else "it was not measured"
         raise ConfigError(f"{method} has no figure {metric}: {has}; measure both with the same metric id")
+
+
+def _other_versions(name: str, known: Iterable[str]) -> list[str]:
+    """The known ids that differ from `name` in nothing but their version."""
+    return [metric for metric in known if metric.split("@")[0] == name.split("@")[0]]
 
 
 def _types(results: Results) -> list[str]:
@@ -300,59 +310,5 @@ def _by_edit(units: Iterable[UnitResult], metric: str) -> Mapping[Key, dict[int,
     return figures
 
 
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))
-
-
-def merge(results: Results, *others: Results) -> Results:
-    """Several results of one suite as one, for instance of methods that ran on different machines.
-
-    Raises ConfigError, one line, where they cannot stand in one table: another suite, another version of a metric,
-    one method with different settings or weights, or a unit that is in both with different content.
-    """
-    merged = results
-    for other in others:
-        merged = _merge(merged, other)
-    return merged
-
-
-def _merge(a: Results, b: Results) -> Results:
-    if a.suite_sha256 != b.suite_sha256:
-        raise ConfigError(
-            f"results of suite {a.suite!r} ({a.suite_sha256[:8]}) and {b.suite!r} ({b.suite_sha256[:8]}) are not "
-            "merged: expected the same clips, edits and settings"
-        )
-    mine = {metric.split("@")[0]: metric for metric in a.metrics}
-    for metric in b.metrics:
-        if metric not in a.metrics and metric.split("@")[0] in mine:
-            raise ConfigError(
-                f"metric {mine[metric.split('@')[0]]} of the one results is {metric} in the other: figures of "
-                "different versions do not stand in one table; measure both with the same version"
-            )
-    for method in a.methods.keys() & b.methods.keys():
-        if (a.methods[method].settings, a.methods[method].model) != (
-            b.methods[method].settings,
-            b.methods[method].model,
-        ):
-            raise ConfigError(
-                f"method {method!r} ran with different settings or weights in the two; rename one of them"
-            )
-    units = {unit.name: unit for unit in a.units}
-    for unit in b.units:
-        place = (unit.clip, unit.edit, unit.method, unit.seed)
-        known = units.setdefault(place, unit)
-        if known.key != unit.key or known.figures != unit.figures:
-            raise ConfigError(
-                f"{'/'.join(map(str, place))} is in both results with different content; keep one of them"
-            )
-    return a.model_copy(
-        update={
-            "methods": {**a.methods, **b.methods},
-            "metrics": {**a.metrics, **b.metrics},
-            "skipped": {k: v for k, v in {**a.skipped, **b.skipped}.items() if k not in {**a.metrics, **b.metrics}},
-            "environment": a.environment
-            if a.environment == b.environment
-            else {**a.environment, "others": b.environment},
-            "units": tuple(units.values()),
-        }
-    )
+def _mean_of_seeds(values: Mapping[int, float]) -> float:
+    return float(np.mean(list(values.values())))

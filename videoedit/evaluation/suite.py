@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -39,7 +39,7 @@ class SuiteError(ConfigError):
 
 
 def _boxes(value: Any) -> Any:
-    return tuple(as_tuple(box) for box in value) if isinstance(value, list) else value
+    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
 
 
 class Edit(Section):
@@ -47,11 +47,11 @@ class Edit(Section):
 
     id: Id
     type: EditType
-    """What it changes: the subject, the background, an attribute, the style, or several of these."""
+    """The part that it changes: the subject, the background, an attribute, the style, or several of these."""
     prompt: str = Field(min_length=1)
-    """What the clip should show then."""
+    """A description of the clip after the edit."""
     truth: FilePath | None = None
-    """For rendered clips: a video of what the edit should look like."""
+    """The ground truth, for rendered clips: a video of what the edit should look like."""
 
 
 class SuiteClip(Section):
@@ -61,13 +61,13 @@ class SuiteClip(Section):
     path: FilePath
     """The video."""
     prompt: str = ""
-    """What it shows."""
+    """A description of the clip as it is."""
     start: int = Field(default=0, ge=0)
     """First frame."""
     stride: int = Field(default=1, ge=1)
     """Take every n-th frame."""
     frames: int | None = Field(default=None, ge=1)
-    """How many; empty: all there are."""
+    """Number of frames; empty: all there are."""
     edits: Annotated[tuple[Edit, ...], BeforeValidator(as_tuple)]
     mask: FilePath | None = None
     """A video or a folder of pictures, one for each frame of the clip: white where the subject is."""
@@ -76,7 +76,7 @@ class SuiteClip(Section):
 
 
 class Suite(Section):
-    """What methods are compared on."""
+    """Clips and edits to compare methods on, and how to run and measure them."""
 
     name: Id
     title: str = ""
@@ -94,7 +94,14 @@ class Suite(Section):
     published: str | None = None
     """A table of published numbers to show beside these."""
     folder: FilePath = Path()
-    """Where relative paths in `settings` start."""
+    """The folder at which relative paths in `settings` start."""
+
+    @property
+    def pairs(self) -> Iterator[tuple[SuiteClip, Edit]]:
+        """Every edit with its clip, in order."""
+        for clip in self.clips:
+            for edit in clip.edits:
+                yield clip, edit
 
     def subset(self, texts: Iterable[str]) -> Suite:
         """The clips and edits that `texts` name: ``CLIP``, ``CLIP/EDIT``, ``type=style``.
@@ -103,28 +110,37 @@ class Suite(Section):
         ConfigError, naming the nearest, for what is not there, and when nothing is left.
         """
         wanted = [text.strip() for text in texts]
-        types = {text.removeprefix("type=") for text in wanted if text.startswith("type=")}
-        names = {text for text in wanted if not text.startswith("type=")}
+        types: set[str] = set()
+        names: set[str] = set()
+        for text in wanted:
+            if text.startswith("type="):
+                types.add(text.removeprefix("type="))
+            else:
+                names.add(text)
+        self._check_subset(types, names)
+        kept = []
+        for clip in self.clips:
+            edits = []
+            for edit in clip.edits:
+                is_named = not names or not names.isdisjoint({clip.id, f"{clip.id}/{edit.id}"})
+                if is_named and (not types or edit.type in types):
+                    edits.append(edit)
+            if edits:
+                kept.append(clip.model_copy(update={"edits": tuple(edits)}))
+        if not kept:
+            raise ConfigError(f"--subset {' --subset '.join(wanted)}: no edit of the suite {self.name!r} fits")
+        return self.model_copy(update={"clips": tuple(kept)})
+
+    def _check_subset(self, types: set[str], names: set[str]) -> None:
+        """Raise ConfigError for a type of edit, a clip or an edit that is not there."""
         for kind in sorted(types - set(get_args(EditType))):
             raise ConfigError(f"--subset type={kind}: {nearest(kind, get_args(EditType), 'types')}")
-        known = {clip.id for clip in self.clips} | {
-            f"{clip.id}/{edit.id}" for clip in self.clips for edit in clip.edits
-        }
+        known: set[str] = set()
+        for clip, edit in self.pairs:
+            known |= {clip.id, f"{clip.id}/{edit.id}"}
         for name in sorted(names - known):
             raise ConfigError(f"--subset {name}: the suite {self.name!r} has no such clip or edit; "
                               f"{nearest(name, known, 'there are')}")  # fmt: skip
-
-        def fits(clip: SuiteClip, edit: Edit) -> bool:
-            named = not names or not names.isdisjoint({clip.id, f"{clip.id}/{edit.id}"})
-            return named and (not types or edit.type in types)
-
-        clips = [
-            clip.model_copy(update={"edits": tuple(e for e in clip.edits if fits(clip, e))}) for clip in self.clips
-        ]
-        kept = tuple(clip for clip in clips if clip.edits)
-        if not kept:
-            raise ConfigError(f"--subset {' --subset '.join(wanted)}: no edit of the suite {self.name!r} fits")
-        return self.model_copy(update={"clips": kept})
 
     def with_settings(self, assignments: Iterable[str]) -> Suite:
         """With ``METHOD.key=value`` set over the suite's own settings."""
@@ -136,26 +152,28 @@ class Suite(Section):
         return self.model_copy(update={"settings": settings})
 
     def sha256(self) -> str:
-        """A hash of the task: the clips' contents, frames, prompts, truths, masks and boxes, wherever they lie."""
-        task = [describe_clip(clip) | {"edits": [describe_edit(e) for e in clip.edits]} for clip in self.clips]
+        """A hash of the task: clips' contents, frames, prompts, ground truths, masks and boxes, wherever they lie."""
+        task = []
+        for clip in self.clips:
+            task.append(describe_clip(clip) | {"edits": list(map(describe_edit, clip.edits))})
         return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()
 
 
 def describe_clip(clip: SuiteClip) -> dict[str, Any]:
-    """What units depend on of a clip: contents instead of places."""
+    """The values of a clip that its units depend on: contents instead of places."""
     values = clip.model_dump(mode="json", exclude={"edits"})
     return values | {"path": content(clip.path), "mask": clip.mask and content(clip.mask)}
 
 
 def describe_edit(edit: Edit) -> dict[str, Any]:
-    """The same of an edit."""
+    """The values of an edit that its units depend on."""
     return edit.model_dump(mode="json") | {"truth": edit.truth and content(edit.truth)}
 
 
 def content(path: Path) -> str | None:
     """A hash of a file or of all files of a folder; None if there is nothing."""
     if path.is_dir():
-        return digest([(file.name, content(file)) for file in sorted(path.iterdir()) if file.is_file()])
+        return digest([(file.name, content(file)) for file in sorted(filter(Path.is_file, path.iterdir()))])
     if not path.is_file():
         return None
     stat = path.stat()
@@ -168,7 +186,7 @@ def _content(path: Path, _size: int, _modified: int) -> str:
 
 
 def missing(clip: SuiteClip, edit: Edit) -> str | None:
-    """Why this edit of this clip cannot be done at all, one line; None if its files are there."""
+    """The reason, one line, if this edit of this clip cannot be done at all; None if its files are there."""
     for what, path in (("the clip", clip.path), ("its mask", clip.mask), ("its ground truth", edit.truth)):
         if path is not None and not path.exists():
             return f"{what} is missing: no file {path}"
@@ -224,36 +242,42 @@ def build_suite(data: Mapping[str, Any], folder: Path) -> Suite:
             data["clips"] = _rendered(Path(os.path.normpath(folder / data["clips"])))
         except VideoEditError as error:
             raise SuiteError([str(error)]) from error
+    given = _fields_by_id(data.get("clips"), "clips", problems)
     clips = []
-    for clip_id, fields in _entries(data.get("clips"), "clips", problems).items():
-        where = f"clip {clip_id!r}"
-        edits = [
-            _validated(Edit, {"id": edit_id, **edit}, folder, f"{where}, edit {edit_id!r}", problems)
-            for edit_id, edit in _entries(fields.get("edits"), f"{where}: edits", problems).items()
-        ]
-        clips.append(_validated(SuiteClip, {**fields, "id": clip_id, "edits": ()}, folder, where, problems))
-        if clips[-1] and all(edits):
-            clips[-1] = clips[-1].model_copy(update={"edits": tuple(edits)})
-    rest = {"folder": "", **data, "clips": tuple(clip for clip in clips if clip)}
-    if not clips and problems:  # nothing to check the rest with
+    for clip_id, fields in given.items():
+        if clip := _build_clip(clip_id, fields, folder, problems):
+            clips.append(clip)
+    if not given and problems:  # nothing to check the rest with
         raise SuiteError(problems)
-    suite = _validated(Suite, rest, folder, "", problems)
+    suite: Suite | None = _validated(Suite, {"folder": "", **data, "clips": tuple(clips)}, folder, "", problems)
     if problems or suite is None:
         raise SuiteError(problems)
     return suite
 
 
-def _entries(value: Any, what: str, problems: list[str]) -> dict[str, dict[str, Any]]:
-    """The entries of a mapping id -> fields; what is wrong with it becomes problems."""
+def _build_clip(clip_id: str, fields: dict[str, Any], folder: Path, problems: list[str]) -> SuiteClip | None:
+    where = f"clip {clip_id!r}"
+    edits = []
+    for edit_id, edit in _fields_by_id(fields.get("edits"), f"{where}: edits", problems).items():
+        edits.append(_validated(Edit, {"id": edit_id, **edit}, folder, f"{where}, edit {edit_id!r}", problems))
+    clip: SuiteClip | None = _validated(SuiteClip, {**fields, "id": clip_id, "edits": ()}, folder, where, problems)
+    return clip.model_copy(update={"edits": tuple(edits)}) if clip and all(edits) else clip
+
+
+def _fields_by_id(value: Any, what: str, problems: list[str]) -> dict[str, dict[str, Any]]:
+    """A mapping id -> fields without what is wrong in it, which becomes problems."""
     if not isinstance(value, dict) or not value:
         problems.append(f"{what}: expected a mapping, an id and its fields for each")
         return {}
+    found: dict[str, dict[str, Any]] = {}
     for key, fields in value.items():
         if not isinstance(key, str):
             problems.append(f"{what}: the id {key!r} is read as a {type(key).__name__}; put it in quotes")
         if not isinstance(fields, dict):
             problems.append(f"{what}: {key!r} holds a {type(fields).__name__}, expected its fields")
-    return {key: fields for key, fields in value.items() if isinstance(key, str) and isinstance(fields, dict)}
+        elif isinstance(key, str):
+            found[key] = fields
+    return found
 
 
 def _validated(schema: Any, data: dict[str, Any], folder: Path, where: str, problems: list[str]) -> Any:
@@ -288,24 +312,15 @@ def _repeated_keys(path: Path) -> list[str]:
 
 def _rendered(listing: Path) -> dict[str, Any]:
     """Clips, edits, ground truth and boxes from the listing that is written with rendered clips."""
+    found: dict[str, Any] = {}
     try:
-        clips = json.loads(listing.read_text(encoding="utf-8"))["clips"]
-        return {
-            name: {
-                "path": str(listing.parent / clip["clip"]),
-                "prompt": clip["prompt"],
-                "boxes": clip["boxes"],
-                "edits": {
-                    kind: {
-                        "type": kind,
-                        "prompt": edit["prompt"],
-                        "truth": str(listing.parent / edit["ground_truth"]),
-                    }
-                    for kind, edit in clip["edits"].items()
-                },
-            }
-            for name, clip in clips.items()
-        }
+        for name, clip in json.loads(listing.read_text(encoding="utf-8"))["clips"].items():
+            path, edits = str(listing.parent / clip["clip"]), dict[str, Any]()
+            found[name] = {"path": path, "prompt": clip["prompt"], "boxes": clip["boxes"], "edits": edits}
+            for kind, edit in clip["edits"].items():
+                truth = str(listing.parent / edit["ground_truth"])
+                edits[kind] = {"type": kind, "prompt": edit["prompt"], "truth": truth}
+        return found
     except OSError as error:
         raise InputError(f"clips: {listing} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -315,7 +330,9 @@ def _rendered(listing: Path) -> dict[str, Any]:
 def dump_suite(suite: Suite) -> str:
     """The suite as YAML that `read_suite` reads back to an equal one, paths absolute."""
     values = suite.model_dump(mode="json", exclude_defaults=True)
-    values["clips"] = {
-        clip.pop("id"): clip | {"edits": {edit.pop("id"): edit for edit in clip["edits"]}} for clip in values["clips"]
-    }
+    clips: dict[str, Any] = {}
+    for clip in values["clips"]:
+        name, edits = clip.pop("id"), {edit.pop("id"): edit for edit in clip["edits"]}
+        clips[name] = clip | {"edits": edits}
+    values["clips"] = clips
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)

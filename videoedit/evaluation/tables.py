@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from videoedit.errors import ConfigError
-from videoedit.evaluation.statistics import ALL, SANITY, Paired, Row, compare_all, contestants, summarise
+from videoedit.evaluation.statistics import ALL, SANITY, Paired, Row, compare_all, editing_methods, summarize
 
 if TYPE_CHECKING:
     from videoedit.evaluation.results import MetricInfo, Results
@@ -30,13 +32,12 @@ def to_csv(results: Results) -> str:
     for unit in results.units:
         start, stride, count = unit.frames
         values = unit.model_dump(include=set(UNIT_COLUMNS)) | {"start": start, "stride": stride, "count": count}
-        figures = {name: value for name in results.metrics if _is_figure(value := unit.figures.get(name))}
-        writer.writerow({**values, **figures})
+        for name in results.metrics:
+            figure = unit.figures.get(name)
+            if figure is not None and not math.isnan(figure):
+                values[name] = figure
+        writer.writerow(values)
     return text.getvalue()
-
-
-def _is_figure(value: float | None) -> bool:
-    return value is not None and not math.isnan(value)
 
 
 def to_latex(results: Results, *, types: str = ALL, metrics: Sequence[str] | None = None) -> str:
@@ -47,28 +48,21 @@ def to_latex(results: Results, *, types: str = ALL, metrics: Sequence[str] | Non
     beats every other one in the paired test, corrected over the whole table.
     """
     columns = table_metrics(results, metrics)
-    rows = {(row.method, row.metric): row for row in summarise(results, types=types)}
-    bold = best(compare_all(results, columns, types), contestants(results))
-    marks = _partial(results, types)
-    digits = {m: _digits([row.mean for (_, name), row in rows.items() if name == m]) for m in columns}
-
-    def line(method: str) -> str:
-        cells = [_cell(rows[method, m], results.metrics[m], digits[m], bold.get(m) == method) for m in columns]
-        mark = r"$^\dagger$" if method in marks else ""
-        return " & ".join([escape(results.methods[method].label) + mark, *cells]) + r" \\"
-
-    sanity = [line(method) for method in results.methods if method in SANITY]
-    edited = [line(method) for method in contestants(results)]
-    head = " & ".join(["Method", *(_heading(results.metrics[m]) for m in columns)])
+    rows = summarize(results, types=types)
+    partial = _partial(results, types)
+    sanity: list[str] = []
+    edited: list[str] = []
+    for method, line in _lines(results, types, columns, rows, partial).items():
+        (sanity if method in SANITY else edited).append(line)
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_caption(results, types, columns, list(rows.values()), bool(marks))}}}",
+            rf"\caption{{{_caption(results, types, columns, rows, bool(partial))}}}",
             rf"\label{{tab:{_label(results.suite)}}}",
             FIT + rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
             r"\toprule",
-            rf"{head} \\",
+            " & ".join(["Method", *(_heading(results.metrics[name]) for name in columns)]) + r" \\",
             r"\midrule",
             *sanity,
             *([r"\midrule"] if sanity and edited else []),
@@ -81,6 +75,24 @@ def to_latex(results: Results, *, types: str = ALL, metrics: Sequence[str] | Non
     )
 
 
+def _lines(
+    results: Results, kind: str, columns: Sequence[str], rows: Sequence[Row], partial: set[str]
+) -> dict[str, str]:
+    """Method -> its line of the table."""
+    bold = best(compare_all(results, columns, kind), editing_methods(results))
+    lines: dict[str, str] = {}
+    for method, info in results.methods.items():
+        lines[method] = escape(info.label) + (r"$^\dagger$" if method in partial else "")
+    for column in columns:
+        of_column = [row for row in rows if row.metric == column]
+        digits = _digits([row.mean for row in of_column])
+        for row in of_column:
+            lines[row.method] += f" & {_cell(row, digits, bold.get(column) == row.method)}"
+    for method in lines:
+        lines[method] += r" \\"
+    return lines
+
+
 def table_metrics(results: Results, metrics: Sequence[str] | None = None) -> list[str]:
     """Columns of a short table, by group: those given, else the headline metrics; always with edit strength.
 
@@ -89,10 +101,15 @@ def table_metrics(results: Results, metrics: Sequence[str] | None = None) -> lis
     for name in metrics or ():
         if name not in results.metrics:
             raise ConfigError(f"metric {name!r} is not in these results; there are {', '.join(results.metrics)}")
-    chosen = metrics or [name for name, info in results.metrics.items() if info.headline] or list(results.metrics)
-    strength = [name for name, info in results.metrics.items() if info.group == "strength"]
-    if not any(name in chosen for name in strength):
-        chosen = [*([name for name in strength if results.metrics[name].headline] or strength), *chosen]
+    headline, strength = [], []
+    for name, info in results.metrics.items():
+        if info.headline:
+            headline.append(name)
+        if info.group == "strength":
+            strength.append(name)
+    chosen = list(metrics or headline or results.metrics)
+    if set(chosen).isdisjoint(strength):
+        chosen += [name for name in strength if name in headline] or strength
     return sorted(dict.fromkeys(chosen), key=lambda name: _group(results.metrics[name]))
 
 
@@ -102,15 +119,12 @@ def _group(info: MetricInfo) -> int:
 
 def best(pairs: Sequence[Paired], methods: Sequence[str]) -> dict[str, str]:
     """Metric -> the method that beats every other one in the paired tests; a metric without one is left out."""
-    wins: dict[str, list[str]] = {}
-    for pair in pairs:
-        wins.setdefault(pair.metric, []).append(pair.winner)
-    return {
-        metric: method
-        for metric, winners in wins.items()
-        for method in methods
-        if len(methods) > 1 and winners.count(method) == len(methods) - 1
-    }
+    wins = Counter((pair.metric, pair.winner) for pair in pairs)
+    found: dict[str, str] = {}
+    for (metric, method), count in wins.items():
+        if method in methods and count == len(methods) - 1:
+            found[metric] = method
+    return found
 
 
 def _partial(results: Results, kind: str) -> set[str]:
@@ -119,11 +133,14 @@ def _partial(results: Results, kind: str) -> set[str]:
 
 def _digits(means: Sequence[float | None]) -> int:
     """Decimals that show three significant digits of the largest mean of a column."""
-    largest = max((abs(mean) for mean in means if mean is not None and math.isfinite(mean)), default=0.0)
+    largest = 0.0
+    for mean in means:
+        if mean is not None and math.isfinite(mean):
+            largest = max(largest, abs(mean))
     return min(6, max(0, 2 - math.floor(math.log10(largest)))) if largest > 0 else 2
 
 
-def _cell(row: Row, info: MetricInfo, digits: int, bold: bool) -> str:
+def _cell(row: Row, digits: int, bold: bool) -> str:
     if row.mean is None:
         return "--"
     mean = _number(row.mean, digits)
@@ -146,10 +163,16 @@ def _heading(info: MetricInfo) -> str:
 
 
 def _caption(results: Results, kind: str, columns: Sequence[str], rows: Sequence[Row], partial: bool) -> str:
-    """What the table shows, in whole sentences: suite, kind of edits, numbers, ids, intervals, bold, marks."""
-    counts = sorted({row.n for row in rows if row.metric in columns and row.n})
-    edits = f"{counts[0]}--{counts[-1]}" if len(counts) > 1 else f"{counts[0] if counts else 0}"
-    failed = {row.method: row.failed for row in rows if row.failed}
+    """Say in whole sentences what the table shows: suite, kind of edits, numbers, ids, intervals, bold, marks."""
+    counts: set[int] = set()
+    failed: dict[str, str] = {}
+    for row in rows:
+        if row.metric in columns and row.n:
+            counts.add(row.n)
+        if row.failed:
+            failed[row.method] = f"{escape(results.methods[row.method].label)} {row.failed}"
+    low, high = min(counts, default=0), max(counts, default=0)
+    edits = f"{low}--{high}" if low < high else f"{low}"
     what = "all edits" if kind == ALL else f"edits of type {kind}"
     sentences = [
         rf"Suite \texttt{{{escape(results.suite)}}}, {what} ($n$ = {edits}): means with 95\% bootstrap intervals.",
@@ -157,15 +180,14 @@ def _caption(results: Results, kind: str, columns: Sequence[str], rows: Sequence
         r"Bold: better than every other method (paired Wilcoxon signed-rank test, Holm-corrected, $p < 0.05$).",
     ]
     if failed:
-        parts = (f"{escape(results.methods[name].label)} {number}" for name, number in failed.items())
-        sentences.append(f"Failed units, left out: {', '.join(parts)}.")
+        sentences.append(f"Failed units, left out: {', '.join(failed.values())}.")
     if partial:
         sentences.append(r"$^\dagger$Covers only part of the frames.")
     return " ".join(sentences)
 
 
 def _label(text: str) -> str:
-    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-.") else "-" for letter in text)
+    return re.sub(r"[^A-Za-z0-9.-]", "-", text)
 
 
 _ESCAPES = str.maketrans(
@@ -181,7 +203,11 @@ _ESCAPES = str.maketrans(
         "[": "{[}",
         "]": "{]}",
         "\n": " ",
-        **{letter: f"\\{letter}" for letter in "&%$#_"},
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
     }
 )
 

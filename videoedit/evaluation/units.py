@@ -1,4 +1,4 @@
-"""One edit of one clip (`Unit`), what came of it (`Made`), and what a row of the table can do (`Contestant`)."""
+"""One edit of one clip (`Unit`), its video (`Output`), and the interface of whoever makes it (`Entry`)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Unit:
 
 
 class StageCost(Section):
-    """What one stage of a run took. A stage that several edits share has the same key in each."""
+    """Time and memory of one stage of a run. A stage that several edits share has the same key in each."""
 
     key: str
     seconds: float
@@ -47,13 +47,13 @@ class StageCost(Section):
     peak_memory_mb: float
 
 
-class Made(Section):
+class Output(Section):
     """A unit's video and what it took; paths are relative to the results' folder."""
 
     video: str
     """To look at."""
     files: tuple[str, ...] = ()
-    """What is measured where the video is a copy of it: a video, or one picture a frame. Any paths."""
+    """A video, or one picture a frame, to measure where `video` is only a copy of it. Any paths."""
     frames: tuple[int, int, int]
     """Frames of the clip that it covers: first, stride, count."""
     keyframes: tuple[int, ...] = ()
@@ -63,20 +63,26 @@ class Made(Section):
     notes: tuple[str, ...] = ()
 
 
-def cost_of(made: Made, others: Iterable[Made] = ()) -> dict[str, float]:
-    """What a unit took; a stage that served `others` too counts in equal parts. Empty if it is not known."""
-    served = Counter((name, stage.key) for one in (made, *others) for name, stage in one.stages.items())
-    parts = [(stage, served[name, stage.key]) for name, stage in made.stages.items()]
-    if not parts:
+def cost_of(output: Output, others: Iterable[Output] = ()) -> dict[str, float]:
+    """Cost of a unit; a stage that served `others` too counts in equal parts. Empty if it is not known."""
+    if not output.stages:
         return {}
+    served: Counter[tuple[str, str]] = Counter()
+    for one in (output, *others):
+        for name, stage in one.stages.items():
+            served[name, stage.key] += 1
+    seconds, cpu_seconds = [], []
+    for name, stage in output.stages.items():
+        seconds.append(stage.seconds / served[name, stage.key])
+        cpu_seconds.append(stage.cpu_seconds / served[name, stage.key])
     return {
-        "seconds": round(sum(stage.seconds / n for stage, n in parts), 3),
-        "cpu_seconds": round(sum(stage.cpu_seconds / n for stage, n in parts), 3),
-        "peak_memory_mb": max(stage.peak_memory_mb for stage, _ in parts),
+        "seconds": round(sum(seconds), 3),
+        "cpu_seconds": round(sum(cpu_seconds), 3),
+        "peak_memory_mb": max(stage.peak_memory_mb for stage in output.stages.values()),
     }
 
 
-class Contestant(Protocol):
+class Entry(Protocol):
     """A row of the table."""
 
     @property
@@ -84,12 +90,12 @@ class Contestant(Protocol):
 
     @property
     def is_seeded(self) -> bool:
-        """Whether seeds make a difference; otherwise it runs once, under the first."""
+        """True if seeds make a difference; otherwise it runs once, under the first."""
         ...
 
     @property
     def is_joint(self) -> bool:
-        """Whether all edits of a clip come out of one run and share its cost."""
+        """True if all edits of a clip come out of one run and share its cost."""
         ...
 
     @property
@@ -100,19 +106,19 @@ class Contestant(Protocol):
         ...
 
     def plan(self, units: Sequence[Unit]) -> Plan | None:
-        """What making these would take, all of one clip and seed; None if it is not worth an estimate."""
+        """Plan the work on these units, all of one clip and seed; None if it is not worth an estimate."""
         ...
 
-    def edit(self, unit: Unit, folder: Path, progress: Progress) -> Made:
+    def edit(self, unit: Unit, folder: Path, progress: Progress) -> Output:
         """Make the unit's video below the results' `folder`; goes on where an earlier call stopped."""
         ...
 
 
 class Kept(Section):
-    """The file of a unit's video: what was made, and a hash of all that it depends on."""
+    """The file about a unit's video: its output, and a hash of all that it depends on."""
 
     key: str
-    made: Made
+    made: Output
 
 
 def read_kept(path: Path) -> Kept | None:
@@ -123,9 +129,9 @@ def read_kept(path: Path) -> Kept | None:
         return None
 
 
-def made_key(contestant: Contestant, unit: Unit) -> str:
+def output_key(entry: Entry, unit: Unit) -> str:
     """A hash of all that a unit's video depends on."""
-    return digest([content(unit.clip.path), contestant.identity(unit)])
+    return digest([content(unit.clip.path), entry.identity(unit)])
 
 
 def probe_clip(clip: SuiteClip) -> tuple[VideoInfo, range] | str:

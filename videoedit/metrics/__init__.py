@@ -7,7 +7,7 @@ A figure counts only beside one of edit strength: an edit that does nothing is p
 """
 
 from videoedit.metrics.catalogue import METRICS, Metric, all_metrics, describe, full_id, measure, why_skipped
-from videoedit.metrics.clip import MINI_CLIP, Clip, clip_frame, clip_text, embed_frames, embed_prompts, load_clip
+from videoedit.metrics.clip import MINI_CLIP, ClipModel, clip_frame, clip_text, embed_frames, embed_prompts, load_clip
 from videoedit.metrics.edit import measure_edit
 from videoedit.metrics.motion import (
     ff_alpha,
@@ -20,8 +20,8 @@ from videoedit.metrics.motion import (
     warp_ssim_rave,
 )
 from videoedit.metrics.parity import audio_parity, duration_parity, frame_share, rate_parity, size_parity
-from videoedit.metrics.pixels import colour_drift, edge_f1, flicker, flicker_ratio, psnr, ssim, strength
-from videoedit.metrics.sample import Facts, Figure, Material
+from videoedit.metrics.pixels import color_drift, edge_f1, flicker, flicker_ratio, psnr, ssim, strength
+from videoedit.metrics.sample import Facts, Figure, Sample
 from videoedit.metrics.subject import (
     appearance_consistency,
     find_subject,
@@ -34,17 +34,17 @@ from videoedit.metrics.subject import (
 __all__ = [
     "METRICS",
     "MINI_CLIP",
-    "Clip",
+    "ClipModel",
     "Facts",
     "Figure",
-    "Material",
     "Metric",
+    "Sample",
     "all_metrics",
     "appearance_consistency",
     "audio_parity",
     "clip_frame",
     "clip_text",
-    "colour_drift",
+    "color_drift",
     "describe",
     "duration_parity",
     "edge_f1",

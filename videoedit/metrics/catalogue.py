@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from videoedit.errors import VideoEditError
 
 if TYPE_CHECKING:
-    from videoedit.metrics.sample import Figure, Material
+    from videoedit.metrics.sample import Figure, Sample
 
 ENTRY_POINTS = "videoedit.metrics"
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ NEEDS = {  # what a measure may need -> in words, for who lacks it
 
 @dataclass(frozen=True)
 class Metric:
-    """What a figure is called, what it says and what it takes to compute it."""
+    """A figure's name and meaning, and all that it takes to compute it."""
 
     id: str  # "name@version"; a change of definition changes the version
     title: str
@@ -50,7 +50,7 @@ class Metric:
     better: Better
     needs: tuple[str, ...]  # keys of NEEDS
     unit: str = ""
-    measure: str = ""  # "module:function", Material -> Figure or float; "": not for benchmarks
+    measure: str = ""  # "module:function", Sample -> Figure or float; "": not for benchmarks
     group: Group = "fidelity"
     weights: tuple[str, ...] = ()  # names that `videoedit.metrics.weights` knows
     headline: bool = False  # belongs into the first, small table
@@ -125,7 +125,7 @@ _OURS = (
            "one", ("frames", "source"), "x", _PIXELS + "flicker_ratio_of", "consistency", headline=True),
     Metric("colour_drift@1", "Colour drift",
            "How far the colours move from the first frame's, in CIELAB units; 2 is just visible.",
-           "lower", ("frames",), measure=_PIXELS + "colour_drift_of", group="consistency"),
+           "lower", ("frames",), measure=_PIXELS + "color_drift_of", group="consistency"),
     Metric("ff_alpha@1", "FF-alpha (corrected)",
            "EditBoard's first fidelity of flow: largest change of a colour channel along the source's flow, in grey "
            "levels, where the source itself changes by 5 at most. Nothing is said if that is under 70 % of the "
@@ -296,9 +296,9 @@ def _checked(point: EntryPoint, taken: Mapping[str, Metric]) -> dict[str, Metric
     return new
 
 
-def full_id(metric: Metric, material: Material) -> str:
+def full_id(metric: Metric, sample: Sample) -> str:
     """The id by which figures may be compared: with the name of the flow's estimator if it depends on one."""
-    return f"{metric.id}/{material.estimator.name}" if "flow" in metric.needs else metric.id
+    return f"{metric.id}/{sample.estimator.name}" if "flow" in metric.needs else metric.id
 
 
 def why_skipped(metric: Metric, weights_dir: Path | None = None) -> str | None:
@@ -307,19 +307,22 @@ def why_skipped(metric: Metric, weights_dir: Path | None = None) -> str | None:
         return None
     from videoedit.metrics.weights import missing_weights
 
-    return next((line for name in metric.weights if (line := missing_weights(name, weights_dir))), None)
+    for name in metric.weights:
+        if line := missing_weights(name, weights_dir):
+            return line
+    return None
 
 
-def measure(metric: Metric, material: Material) -> Figure:
+def measure(metric: Metric, sample: Sample) -> Figure:
     """Take one measure. Whatever stands in its way becomes the reason of a ``nan``; nothing is raised."""
     from videoedit.metrics.sample import Figure
 
-    reason = _lacking(metric, material) or why_skipped(metric, material.weights_dir)
+    reason = _lacking(metric, sample) or why_skipped(metric, sample.weights_dir)
     if reason:
         return Figure(math.nan, reason=reason)
     try:
-        function: Callable[[Material], Figure | float] = resolve_name(metric.measure)
-        given = function(material)
+        function: Callable[[Sample], Figure | float] = resolve_name(metric.measure)
+        given = function(sample)
     except VideoEditError as error:
         return Figure(math.nan, reason=str(error))
     except Exception as error:  # one measure that breaks must not cost the others
@@ -331,18 +334,21 @@ def measure(metric: Metric, material: Material) -> Figure:
     return figure
 
 
-def _lacking(metric: Metric, material: Material) -> str:
-    """What the material lacks for a metric, in words; empty if it has all."""
+def _lacking(metric: Metric, sample: Sample) -> str:
+    """The first thing that the sample lacks for a metric, in words; empty if it has all."""
     if not metric.measure:
         return "not a measure of benchmarks"
     lacks = {
-        "truth": material.truth is None,
-        "boxes": material.boxes is None,
-        "keep": material.keep is None,
-        "prompt": not material.prompt,
-        "flow": len(material.frames) < 2,
-        "keyframes": not material.keyframes,
-        "cost": not material.cost,
-        "facts": material.output is None or material.wanted is None,
+        "truth": sample.truth is None,
+        "boxes": sample.boxes is None,
+        "keep": sample.keep is None,
+        "prompt": not sample.prompt,
+        "flow": len(sample.frames) < 2,
+        "keyframes": not sample.keyframes,
+        "cost": not sample.cost,
+        "facts": sample.output is None or sample.wanted is None,
     }
-    return next((f"needs {NEEDS[need]}" for need in metric.needs if lacks.get(need)), "")
+    for need in metric.needs:
+        if lacks.get(need):
+            return f"needs {NEEDS[need]}"
+    return ""

@@ -32,7 +32,7 @@ _STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class ClipModel:
     """A CLIP model, its tokenizer, and how it wants its pictures."""
 
     model: Any  # transformers.CLIPModel, eval mode, float32
@@ -41,7 +41,7 @@ class Clip:
 
     @property
     def most_tokens(self) -> int:
-        """How long a text may be, with its two marks."""
+        """Largest length of a text, with its two marks."""
         return int(self.model.config.text_config.max_position_embeddings)
 
 
@@ -49,7 +49,7 @@ class Clip:
 
 
 @functools.lru_cache(maxsize=2)
-def load_clip(folder: Path = MINI_CLIP) -> Clip:
+def load_clip(folder: Path = MINI_CLIP) -> ClipModel:
     """Load a `CLIPModel` saved with ``save_pretrained``, on the CPU; never downloads.
 
     The tokenizer is that of the folder, or of ``tokenizer/`` beside it. Mean and deviation of the pictures
@@ -64,11 +64,11 @@ def load_clip(folder: Path = MINI_CLIP) -> Clip:
     settings = read_json(preprocessor) if preprocessor.is_file() else {}
     mean, std = settings.get("image_mean", _MEAN), settings.get("image_std", _STD)
     prepare = functools.partial(_crop_and_resize, size=int(model.config.vision_config.image_size), mean=mean, std=std)
-    return Clip(model, tokenizer, prepare)
+    return ClipModel(model, tokenizer, prepare)
 
 
 @functools.lru_cache(maxsize=4)
-def load_processed_clip(model_folder: Path, processor_folder: Path) -> Clip:
+def load_processed_clip(model_folder: Path, processor_folder: Path) -> ClipModel:
     """Load a `CLIPModel` of the hub with the processor it is used with, on a GPU if there is one; never downloads."""
     from videoedit.motion.estimators import best_device
 
@@ -82,7 +82,7 @@ def load_processed_clip(model_folder: Path, processor_folder: Path) -> Clip:
         mean=settings.get("image_mean", _MEAN),
         std=settings.get("image_std", _STD),
     )
-    return Clip(model.to(best_device()), tokenizer, prepare)
+    return ClipModel(model.to(best_device()), tokenizer, prepare)
 
 
 def _side(size: int | dict[str, int]) -> int:
@@ -128,7 +128,7 @@ def _crop_and_resize(frames: np.ndarray, *, size: int, mean: Sequence[float], st
         square = np.ascontiguousarray(frame[top : top + side, left : left + side])
         way = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
         pictures.append(cv2.resize(square, (size, size), interpolation=way))
-    return _normalised(pictures, mean, std)
+    return _normalized(pictures, mean, std)
 
 
 def _resize_and_crop(
@@ -143,10 +143,10 @@ def _resize_and_crop(
         left, top = (wide - crop) // 2, (high - crop) // 2
         picture = Image.fromarray(frame).resize((wide, high), Image.Resampling(resample))
         pictures.append(np.asarray(picture.crop((left, top, left + crop, top + crop))))
-    return _normalised(pictures, mean, std)
+    return _normalized(pictures, mean, std)
 
 
-def _normalised(pictures: list[np.ndarray], mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+def _normalized(pictures: list[np.ndarray], mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     import torch
 
     pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
@@ -156,22 +156,19 @@ def _normalised(pictures: list[np.ndarray], mean: Sequence[float], std: Sequence
 # -- features -----------------------------------------------------------------------------------------------
 
 
-def pool_frames(clip: Clip, frames: np.ndarray) -> torch.Tensor:
-    """What the image tower says of each frame before the projection [F, W], on the CPU (HF's `pooler_output`)."""
+def pool_frames(clip: ClipModel, frames: np.ndarray) -> torch.Tensor:
+    """Features of the image tower before the projection [F, W], on the CPU (HF's `pooler_output`)."""
     import torch
 
+    pooled = []
     with torch.inference_mode():
-        return torch.cat(
-            [
-                clip.model.vision_model(pixel_values=clip.prepare(frames[i : i + BATCH]).to(clip.model.device))
-                .pooler_output.float()
-                .cpu()
-                for i in range(0, len(frames), BATCH)
-            ]
-        )
+        for start in range(0, len(frames), BATCH):
+            pixels = clip.prepare(frames[start : start + BATCH]).to(clip.model.device)
+            pooled.append(clip.model.vision_model(pixel_values=pixels).pooler_output.float().cpu())
+        return torch.cat(pooled)
 
 
-def project(clip: Clip, pooled: torch.Tensor) -> torch.Tensor:
+def project(clip: ClipModel, pooled: torch.Tensor) -> torch.Tensor:
     """Unit image features [F, D] of pooled ones."""
     import torch
 
@@ -179,12 +176,12 @@ def project(clip: Clip, pooled: torch.Tensor) -> torch.Tensor:
         return unit(clip.model.visual_projection(pooled.to(clip.model.device)).cpu())
 
 
-def embed_frames(clip: Clip, frames: np.ndarray) -> torch.Tensor:
+def embed_frames(clip: ClipModel, frames: np.ndarray) -> torch.Tensor:
     """Unit image features [F, D] of frames."""
     return project(clip, pool_frames(clip, frames))
 
 
-def embed_prompts(clip: Clip, prompts: Sequence[str]) -> torch.Tensor:
+def embed_prompts(clip: ClipModel, prompts: Sequence[str]) -> torch.Tensor:
     """Unit text features [N, D]; prompts that are too long are cut."""
     import torch
 
@@ -196,8 +193,8 @@ def embed_prompts(clip: Clip, prompts: Sequence[str]) -> torch.Tensor:
     return unit((output if isinstance(output, torch.Tensor) else output.pooler_output).cpu())
 
 
-def count_tokens(clip: Clip, prompt: str) -> int:
-    """How long a prompt is, its two marks counted."""
+def count_tokens(clip: ClipModel, prompt: str) -> int:
+    """Length of a prompt, its two marks counted."""
     return len(clip.tokenizer(prompt, verbose=False).input_ids)
 
 
@@ -220,14 +217,14 @@ def every_two(
     return float(cosines.sum() - cosines.trace()) / (count * (count - 1))
 
 
-def neighbours(
+def neighbors(
     features: torch.Tensor,  # [F, D], unit
 ) -> list[float]:
     """Cosine of each frame and the next, F - 1 of them."""
     return [float(a @ b) for a, b in itertools.pairwise(features)]
 
 
-def clip_text(frames: np.ndarray, prompt: str, clip: Clip | None = None) -> float:
+def clip_text(frames: np.ndarray, prompt: str, clip: ClipModel | None = None) -> float:
     """Mean cosine of the frames and the prompt, by the miniature CLIP.
 
     Honest only in that model's domain: the subjects, backgrounds, colours and styles of the rendered clips.
@@ -237,7 +234,7 @@ def clip_text(frames: np.ndarray, prompt: str, clip: Clip | None = None) -> floa
     return float((embed_frames(clip, frames) @ embed_prompts(clip, [prompt])[0]).mean())
 
 
-def clip_frame(frames: np.ndarray, clip: Clip | None = None) -> float:
+def clip_frame(frames: np.ndarray, clip: ClipModel | None = None) -> float:
     """Mean cosine of every two frames (the frame consistency of Tune-A-Video's paper); ``nan`` for one frame.
 
     Rewards doing nothing, and is honest only in the model's domain (see `clip_text`).

@@ -1,11 +1,11 @@
-"""Every measure of one edit that the material at hand allows, for a run's record and report."""
+"""Every measure of one edit that the given clips allow, for a run's record and report."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from videoedit.metrics.clip import MINI_CLIP, clip_frame, clip_text, load_clip
-from videoedit.metrics.pixels import colour_drift, edge_f1, flicker_ratio, psnr, ssim
+from videoedit.metrics.pixels import color_drift, edge_f1, flicker_ratio, psnr, ssim
 from videoedit.metrics.subject import find_subject, measure_subject
 
 
@@ -18,7 +18,7 @@ def measure_edit(
     boxes: np.ndarray | None = None,
     with_clip: bool = True,
 ) -> dict[str, float]:
-    """Every measure of one edit that the given material allows, by versioned name.
+    """Every measure of one edit that the given clips allow, by versioned name.
 
     `truth` are the frames that the edit should show (a rendered clip: same path, other words); only with them
     come PSNR and SSIM, since closeness to the source says nothing good or bad about an edit. `boxes` [F, 4]
@@ -29,7 +29,7 @@ def measure_edit(
     figures = {
         "flicker_ratio@1": flicker_ratio(frames, source),
         "edge_f1@1": edge_f1(frames, source),
-        "colour_drift@1": colour_drift(frames),
+        "colour_drift@1": color_drift(frames),
     }
     if truth is not None:
         figures |= {"psnr@1": psnr(frames, truth), "ssim@1": ssim(frames, truth)}

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from videoedit.errors import ShapeError, WeightsError
-from videoedit.metrics.sample import Figure, Material
+from videoedit.metrics.sample import Figure, Sample
 from videoedit.metrics.weights import LPIPS, find_weights
 from videoedit.models.weights import first_line
 from videoedit.motion.estimators import best_device
@@ -88,7 +88,7 @@ def load_lpips(path: Path) -> Lpips:
 
 
 def difference_maps(network: Lpips, frames: np.ndarray, others: np.ndarray) -> list[Maps]:
-    """Where and how much every two frames differ, at each layer. Frame by frame: long clips stay small."""
+    """Maps of how much every two frames differ, at each layer. Frame by frame: long clips stay small."""
     if frames.shape != others.shape or min(frames.shape[1:3]) < SMALLEST:
         raise ShapeError(
             f"LPIPS needs two clips of one size, at least {SMALLEST} x {SMALLEST} pixels, "
@@ -105,7 +105,7 @@ def difference_maps(network: Lpips, frames: np.ndarray, others: np.ndarray) -> l
 
 def distance(maps: Maps) -> float:
     """LPIPS of two pictures: the mean over the picture, added over the layers."""
-    return float(sum(layer.mean() for layer in maps))
+    return float(sum(map(torch.mean, maps)))
 
 
 def distance_inside(
@@ -122,40 +122,40 @@ def distance_inside(
     return float(sum(large)[0, 0][torch.from_numpy(where)].mean())  # type: ignore[index]
 
 
-# -- of a material ----------------------------------------------------------------------------------------
+# -- of a sample ----------------------------------------------------------------------------------------
 
 
-def lpips_of(material: Material) -> Figure:
+def lpips_of(sample: Sample) -> Figure:
     """LPIPS to the ground truth, mean over frames."""
-    if material.truth is None:
+    if sample.truth is None:
         return Figure(math.nan, reason="needs a ground truth")
-    network = load_lpips(find_weights(LPIPS, material.weights_dir))
-    return _figure([distance(maps) for maps in difference_maps(network, material.frames, material.truth)])
+    network = load_lpips(find_weights(LPIPS, sample.weights_dir))
+    return _figure(list(map(distance, difference_maps(network, sample.frames, sample.truth))))
 
 
-def lpips_source_of(material: Material) -> Figure:
+def lpips_source_of(sample: Sample) -> Figure:
     """LPIPS to the source where the edit should change something; anywhere, if that is not known."""
-    if material.change is None:
-        return _figure([distance(maps) for maps in _to_source(material)])
-    return _inside(material, material.change)
+    if sample.change is None:
+        return _figure(list(map(distance, _to_source(sample))))
+    return _inside(sample, sample.change)
 
 
-def lpips_keep_of(material: Material) -> Figure:
+def lpips_keep_of(sample: Sample) -> Figure:
     """LPIPS to the source where the edit should change nothing."""
-    if material.keep is None:
+    if sample.keep is None:
         return Figure(math.nan, reason="needs a region that the edit should leave alone")
-    return _inside(material, material.keep)
+    return _inside(sample, sample.keep)
 
 
-def _inside(material: Material, where: np.ndarray) -> Figure:
-    return _figure([distance_inside(maps, region) for maps, region in zip(_to_source(material), where, strict=True)])
+def _inside(sample: Sample, where: np.ndarray) -> Figure:
+    return _figure([distance_inside(maps, region) for maps, region in zip(_to_source(sample), where, strict=True)])
 
 
-def _to_source(material: Material) -> list[Maps]:
-    if "lpips" not in material.memo:
-        network = load_lpips(find_weights(LPIPS, material.weights_dir))
-        material.memo["lpips"] = difference_maps(network, material.frames, material.source)
-    maps: list[Maps] = material.memo["lpips"]
+def _to_source(sample: Sample) -> list[Maps]:
+    if "lpips" not in sample.memo:
+        network = load_lpips(find_weights(LPIPS, sample.weights_dir))
+        sample.memo["lpips"] = difference_maps(network, sample.frames, sample.source)
+    maps: list[Maps] = sample.memo["lpips"]
     return maps
 
 

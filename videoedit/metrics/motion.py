@@ -16,7 +16,7 @@ import numpy as np
 
 from videoedit.errors import ShapeError
 from videoedit.metrics.pixels import LEAST, ssim_map
-from videoedit.metrics.sample import Figure, Material
+from videoedit.metrics.sample import Figure, Sample
 
 Arrays = Sequence[np.ndarray] | np.ndarray
 
@@ -30,8 +30,7 @@ SEAM_FLOOR = 0.5 / 255  # half a grey level: less is rounding
 def moved_pairs(frames: np.ndarray, flow: Arrays, occlusion: Arrays) -> Iterator[tuple[np.ndarray, ...]]:
     """For each step: frame i brought onto i + 1 (float32 [H, W, 3], 0 to 255), frame i + 1, what is visible [H, W]."""
     count, height, width = len(frames), *frames.shape[1:3]
-    flow, occlusion = [np.asarray(f, np.float32) for f in flow], [np.asarray(o, bool) for o in occlusion]
-    fits = all(f.shape == (2, height, width) for f in flow) and all(o.size == height * width for o in occlusion)
+    fits = set(map(np.shape, flow)) <= {(2, height, width)} and set(map(np.size, occlusion)) <= {height * width}
     if not fits or not len(flow) == len(occlusion) == count - 1:
         raise ShapeError(
             f"{count} frames of {height} x {width} need flow {(count - 1, 2, height, width)} and occlusion "
@@ -39,14 +38,15 @@ def moved_pairs(frames: np.ndarray, flow: Arrays, occlusion: Arrays) -> Iterator
         )
     columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     for index in range(count - 1):
-        x, y = columns + flow[index][0], rows + flow[index][1]
+        step, hidden = np.asarray(flow[index], np.float32), np.asarray(occlusion[index], bool)
+        x, y = columns + step[0], rows + step[1]
         moved = cv2.remap(frames[index].astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-        yield moved, frames[index + 1], inside & ~occlusion[index].reshape(height, width)
+        yield moved, frames[index + 1], inside & ~hidden.reshape(height, width)
 
 
-def _shapes(arrays: Sequence[np.ndarray]) -> str:
-    return f"{len(arrays)} of {sorted({array.shape for array in arrays})}"
+def _shapes(arrays: Arrays) -> str:
+    return f"{len(arrays)} of {sorted(set(map(np.shape, arrays)))}"
 
 
 def warp_error(frames: np.ndarray, flow: Arrays, occlusion: Arrays) -> float:
@@ -68,9 +68,9 @@ def warp_errors(frames: np.ndarray, flow: Arrays, occlusion: Arrays) -> list[tup
 
 def pixel_mse(frames: np.ndarray, flow: Arrays) -> float:
     """`warp_error` with nothing masked: hidden pixels count, and outside the frame its border goes on."""
-    errors = [
-        float((((moved - after) / 255) ** 2).mean()) for moved, after, _ in moved_pairs(frames, flow, _nothing(frames))
-    ]
+    errors = []
+    for moved, after, _ in moved_pairs(frames, flow, _nothing(frames)):
+        errors.append(float((((moved - after) / 255) ** 2).mean()))
     return float(np.mean(errors)) if errors else math.nan
 
 
@@ -104,12 +104,14 @@ def seam_score(frames: np.ndarray, flow: Arrays, occlusion: Arrays, keyframes: S
     level counts as change, so that a clip without any scores 1. Steps of which under 1 % is visible (cuts) are left
     out. ``nan`` if no key frame has a step of each kind, as when every other frame is a key frame.
     """
-    steps = warp_errors(frames, flow, occlusion)
     least = LEAST * frames[0, ..., 0].size
-    change = {
-        i + 1: max(math.sqrt(s / n), SEAM_FLOOR) for i, (s, n) in enumerate(steps) if n > least
-    }  # into frame i + 1
-    touching = {step for key in keyframes for step in (key, key + 1)}
+    change: dict[int, float] = {}  # into a frame
+    for frame, (squares, pixels) in enumerate(warp_errors(frames, flow, occlusion), 1):
+        if pixels > least:
+            change[frame] = max(math.sqrt(squares / pixels), SEAM_FLOOR)
+    touching: set[int] = set()
+    for key in keyframes:
+        touching |= {key, key + 1}
     at, around = 0.0, 0.0
     for key in keyframes:
         here = [change[step] for step in (key, key + 1) if step in change]
@@ -167,15 +169,23 @@ def motion_alignment(flow_edit: Arrays, flow_source: Arrays, visible: Arrays) ->
     for ours, theirs, seen in zip(flow_edit, flow_source, visible, strict=True):
         distance = np.linalg.norm(ours - theirs, axis=0)[seen]
         steps.append((100 * float(distance.sum()) / math.hypot(*seen.shape), int(distance.size)))
-    total = sum(n for _, n in steps)
-    enough = total >= LEAST * sum(np.size(seen) for seen in visible) and total > 0
-    return sum(s for s, _ in steps) / total if enough else math.nan
+    total, pixels = _totals(steps)
+    enough = pixels >= LEAST * sum(map(np.size, visible)) and pixels > 0
+    return total / pixels if enough else math.nan
 
 
 def _pooled(steps: Sequence[tuple[float, int]], frames: np.ndarray) -> float:
     """Sum over all steps by the number of pixels; ``nan`` if that is under 1 % of all."""
-    pixels = sum(n for _, n in steps)
-    return sum(s for s, _ in steps) / pixels if pixels >= max(1, LEAST * frames[1:, ..., 0].size) else math.nan
+    total, pixels = _totals(steps)
+    return total / pixels if pixels >= max(1, LEAST * frames[1:, ..., 0].size) else math.nan
+
+
+def _totals(steps: Sequence[tuple[float, int]]) -> tuple[float, int]:
+    """Sum of the values of all steps, and of their numbers of pixels."""
+    if not steps:
+        return 0.0, 0
+    values, pixels = zip(*steps, strict=True)
+    return sum(values), sum(pixels)
 
 
 def _nothing(frames: np.ndarray) -> list[np.ndarray]:
@@ -183,47 +193,47 @@ def _nothing(frames: np.ndarray) -> list[np.ndarray]:
     return [np.zeros(frames.shape[1:3], bool)] * (len(frames) - 1)
 
 
-# ------------------------------------------------------------------------------------------- of a material
+# ------------------------------------------------------------------------------------------- of a sample
 
 UNSEEN = "under 1 % of the pixels can be followed from frame to frame"
 
 
-def warp_error_of(material: Material) -> Figure:
-    steps = warp_errors(material.frames, material.flow_bwd, material.occ_bwd)
-    value = _pooled(steps, material.frames)
+def warp_error_of(sample: Sample) -> Figure:
+    steps = warp_errors(sample.frames, sample.flow_bwd, sample.occ_bwd)
+    value = _pooled(steps, sample.frames)
     return Figure(value, (0.0, *(s / n if n else math.nan for s, n in steps)), UNSEEN if math.isnan(value) else "")
 
 
-def warp_ssim_of(material: Material) -> Figure:
-    value = warp_ssim(material.frames, material.flow_bwd, material.occ_bwd)
+def warp_ssim_of(sample: Sample) -> Figure:
+    value = warp_ssim(sample.frames, sample.flow_bwd, sample.occ_bwd)
     return Figure(value, reason=UNSEEN if math.isnan(value) else "")
 
 
-def warp_ssim_rave_of(material: Material) -> float:
-    return warp_ssim_rave(material.frames, [pair.fwd[0].numpy() for pair in material.pairs])
+def warp_ssim_rave_of(sample: Sample) -> float:
+    return warp_ssim_rave(sample.frames, [pair.fwd[0].numpy() for pair in sample.pairs])
 
 
-def pixel_mse_of(material: Material) -> float:
-    return pixel_mse(material.frames, material.flow_bwd)
+def pixel_mse_of(sample: Sample) -> float:
+    return pixel_mse(sample.frames, sample.flow_bwd)
 
 
-def seam_score_of(material: Material) -> Figure:
-    value = seam_score(material.frames, material.flow_bwd, material.occ_bwd, material.keyframes)
+def seam_score_of(sample: Sample) -> Figure:
+    value = seam_score(sample.frames, sample.flow_bwd, sample.occ_bwd, sample.keyframes)
     return Figure(value, reason="no frames around a key frame to compare it with" if math.isnan(value) else "")
 
 
-def ff_alpha_of(material: Material) -> Figure:
-    value, share = ff_alpha(material.frames, material.source, material.flow_bwd)
+def ff_alpha_of(sample: Sample) -> Figure:
+    value, share = ff_alpha(sample.frames, sample.source, sample.flow_bwd)
     needed = f"the flow explains {100 * share:.0f} % of the source's pixels, {100 * VALID_SHARE:.0f} % are needed"
     return Figure(value, reason=needed if math.isnan(value) else "")
 
 
-def ff_beta_of(material: Material) -> Figure:
-    edit, source, _ = material.motion
+def ff_beta_of(sample: Sample) -> Figure:
+    edit, source, _ = sample.motion
     value = ff_beta(edit, source)
     return Figure(value, reason="nothing moves" if math.isnan(value) else "")
 
 
-def motion_alignment_of(material: Material) -> Figure:
-    value = motion_alignment(*material.motion)
+def motion_alignment_of(sample: Sample) -> Figure:
+    value = motion_alignment(*sample.motion)
     return Figure(value, reason=UNSEEN if math.isnan(value) else "")

@@ -1,10 +1,10 @@
-"""What became of the file (frames, rate, size, sound) and what the edit took (time, memory)."""
+"""Measures of the written file (frames, rate, size, sound) and of the cost of the edit (time, memory)."""
 
 from __future__ import annotations
 
 import math
 
-from videoedit.metrics.sample import Facts, Figure, Material
+from videoedit.metrics.sample import Facts, Figure, Sample
 
 
 def frame_share(output: Facts, wanted: Facts) -> float:
@@ -33,52 +33,52 @@ def audio_parity(output: Facts, wanted: Facts) -> float:
     return float(output.audio) if wanted.audio else math.nan
 
 
-# ------------------------------------------------------------------------------------------- of a material
+# ------------------------------------------------------------------------------------------- of a sample
 
 
-def _facts(material: Material) -> tuple[Facts, Facts]:
-    assert material.output is not None and material.wanted is not None
-    return material.output, material.wanted
+def _facts(sample: Sample) -> tuple[Facts, Facts]:
+    assert sample.output is not None and sample.wanted is not None
+    return sample.output, sample.wanted
 
 
-def frame_share_of(material: Material) -> float:
-    return frame_share(*_facts(material))
+def frame_share_of(sample: Sample) -> float:
+    return frame_share(*_facts(sample))
 
 
-def rate_parity_of(material: Material) -> float:
-    return rate_parity(*_facts(material))
+def rate_parity_of(sample: Sample) -> float:
+    return rate_parity(*_facts(sample))
 
 
-def duration_parity_of(material: Material) -> float:
-    return duration_parity(*_facts(material))
+def duration_parity_of(sample: Sample) -> float:
+    return duration_parity(*_facts(sample))
 
 
-def size_parity_of(material: Material) -> float:
-    return size_parity(*_facts(material))
+def size_parity_of(sample: Sample) -> float:
+    return size_parity(*_facts(sample))
 
 
-def audio_parity_of(material: Material) -> Figure:
-    value = audio_parity(*_facts(material))
+def audio_parity_of(sample: Sample) -> Figure:
+    value = audio_parity(*_facts(sample))
     return Figure(value, reason="the source has no sound" if math.isnan(value) else "")
 
 
-def seconds_per_frame_of(material: Material) -> Figure:
-    return _cost(material, "seconds", _frames(material))
+def seconds_per_frame_of(sample: Sample) -> Figure:
+    return _cost(sample, "seconds", _frames(sample))
 
 
-def cpu_seconds_per_frame_of(material: Material) -> Figure:
-    return _cost(material, "cpu_seconds", _frames(material))
+def cpu_seconds_per_frame_of(sample: Sample) -> Figure:
+    return _cost(sample, "cpu_seconds", _frames(sample))
 
 
-def peak_memory_of(material: Material) -> Figure:
-    return _cost(material, "peak_memory_mb", 1)
+def peak_memory_of(sample: Sample) -> Figure:
+    return _cost(sample, "peak_memory_mb", 1)
 
 
-def _frames(material: Material) -> int:
+def _frames(sample: Sample) -> int:
     """Frames that the edit made: those of its file where that is known."""
-    return material.output.frames if material.output else len(material.frames)
+    return sample.output.frames if sample.output else len(sample.frames)
 
 
-def _cost(material: Material, name: str, share: int) -> Figure:
-    value = material.cost.get(name)
+def _cost(sample: Sample, name: str, share: int) -> Figure:
+    value = sample.cost.get(name)
     return Figure(math.nan, reason=f"{name} was not recorded") if value is None else Figure(value / share)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from videoedit.errors import ShapeError
-from videoedit.metrics.sample import Figure, Material
+from videoedit.metrics.sample import Figure, Sample
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +103,7 @@ def flicker_ratio(frames: np.ndarray, source: np.ndarray) -> float:
     return flicker(frames) / still if still > 0 else math.nan
 
 
-def colour_drift(frames: np.ndarray) -> float:
+def color_drift(frames: np.ndarray) -> float:
     """Mean distance of the colours of frames 1.. from those of frame 0, in CIELAB units.
 
     The distance of two frames is the earth mover's distance of their values, channel by channel, added in
@@ -113,9 +113,14 @@ def colour_drift(frames: np.ndarray) -> float:
 
 
 def drifts(frames: np.ndarray) -> list[float]:
-    """The distances that `colour_drift` averages, F - 1 values."""
-    first, *others = (np.sort(cielab(frame).reshape(-1, 3), axis=0) for frame in frames)
-    return [float(np.linalg.norm(np.abs(other - first).mean(0))) for other in others]
+    """The distances that `color_drift` averages, F - 1 values."""
+    first = _sorted_channels(frames[0])
+    return [float(np.linalg.norm(np.abs(_sorted_channels(frame) - first).mean(0))) for frame in frames[1:]]
+
+
+def _sorted_channels(frame: np.ndarray) -> np.ndarray:
+    """CIELAB values of a frame [H * W, 3], each channel in ascending order."""
+    return np.sort(cielab(frame).reshape(-1, 3), axis=0)
 
 
 def cielab(frame: np.ndarray) -> np.ndarray:
@@ -132,15 +137,20 @@ def edge_f1(frames: np.ndarray, source: np.ndarray, *, tolerance: int = 1) -> fl
     kernel = np.ones((2 * tolerance + 1,) * 2, np.uint8)
     scores = []
     for ours, theirs in zip(frames, source, strict=True):
-        a, b = (
-            cv2.Canny(cv2.cvtColor(np.ascontiguousarray(f), cv2.COLOR_RGB2GRAY), 100, 200) > 0 for f in (ours, theirs)
-        )
+        a, b = _edges(ours), _edges(theirs)
         if not a.any() and not b.any():
             continue
-        near_a, near_b = (cv2.dilate(edges.astype(np.uint8), kernel) > 0 for edges in (a, b))
+        near_a = cv2.dilate(a.astype(np.uint8), kernel) > 0
+        near_b = cv2.dilate(b.astype(np.uint8), kernel) > 0
         precision, recall = (a & near_b).sum() / max(a.sum(), 1), (b & near_a).sum() / max(b.sum(), 1)
         scores.append(2 * precision * recall / max(precision + recall, 1e-12))
     return float(np.mean(scores)) if scores else math.nan
+
+
+def _edges(frame: np.ndarray) -> np.ndarray:
+    """bool [H, W], True on the Canny edges of an RGB frame."""
+    gray = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.Canny(gray, 100, 200) > 0)
 
 
 def same_shape(a: np.ndarray, b: np.ndarray) -> None:
@@ -149,37 +159,37 @@ def same_shape(a: np.ndarray, b: np.ndarray) -> None:
         raise ShapeError(f"expected two clips of one shape [F, H, W, 3], got {a.shape} and {b.shape}")
 
 
-# ------------------------------------------------------------------------------------------- of a material
+# ------------------------------------------------------------------------------------------- of a sample
 
 
-def strength_of(material: Material) -> Figure:
-    series = strength(material.frames, material.source)
+def strength_of(sample: Sample) -> Figure:
+    series = strength(sample.frames, sample.source)
     return Figure(float(np.mean(series)), tuple(series))
 
 
-def strength_region_of(material: Material) -> Figure:
-    series = strength(material.frames, material.source, material.change)
+def strength_region_of(sample: Sample) -> Figure:
+    series = strength(sample.frames, sample.source, sample.change)
     seen = np.array(series)[np.isfinite(series)]
     return Figure(float(seen.mean()) if len(seen) else math.nan, reason="" if len(seen) else "the region is empty")
 
 
-def psnr_of(material: Material) -> float:
-    assert material.truth is not None
-    return min(psnr(material.frames, material.truth), EXACT_DB)
+def psnr_of(sample: Sample) -> float:
+    assert sample.truth is not None
+    return min(psnr(sample.frames, sample.truth), EXACT_DB)
 
 
-def ssim_of(material: Material) -> float:
-    assert material.truth is not None
-    return ssim(material.frames, material.truth)
+def ssim_of(sample: Sample) -> float:
+    assert sample.truth is not None
+    return ssim(sample.frames, sample.truth)
 
 
-def background_psnr_of(material: Material) -> Figure:
-    value = psnr(material.frames, material.source, material.keep)
+def background_psnr_of(sample: Sample) -> Figure:
+    value = psnr(sample.frames, sample.source, sample.keep)
     return Figure(value if math.isnan(value) else min(value, EXACT_DB), reason=_if_empty(value))
 
 
-def background_ssim_of(material: Material) -> Figure:
-    value = ssim(material.frames, material.source, material.keep)
+def background_ssim_of(sample: Sample) -> Figure:
+    value = ssim(sample.frames, sample.source, sample.keep)
     return Figure(value, reason=_if_empty(value))
 
 
@@ -187,23 +197,23 @@ def _if_empty(value: float) -> str:
     return "under 1 % of the pixels are to be left alone" if math.isnan(value) else ""
 
 
-def edge_f1_of(material: Material) -> Figure:
-    value = edge_f1(material.frames, material.source)
+def edge_f1_of(sample: Sample) -> Figure:
+    value = edge_f1(sample.frames, sample.source)
     return Figure(value, reason="neither clip has an edge" if math.isnan(value) else "")
 
 
-def flicker_ratio_of(material: Material) -> Figure:
-    if len(material.frames) < 2:
+def flicker_ratio_of(sample: Sample) -> Figure:
+    if len(sample.frames) < 2:
         return Figure(math.nan, reason="one frame does not change")
-    still = flicker(material.source)
+    still = flicker(sample.source)
     if still == 0:
         return Figure(math.nan, reason="the source does not change")
-    series = [change / still for change in changes(material.frames)]
+    series = [change / still for change in changes(sample.frames)]
     return Figure(float(np.mean(series)), (0.0, *series))
 
 
-def colour_drift_of(material: Material) -> Figure:
-    if len(material.frames) < 2:
+def color_drift_of(sample: Sample) -> Figure:
+    if len(sample.frames) < 2:
         return Figure(math.nan, reason="one frame does not change")
-    series = drifts(material.frames)
+    series = drifts(sample.frames)
     return Figure(float(np.mean(series)), (0.0, *series))

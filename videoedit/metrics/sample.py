@@ -1,4 +1,4 @@
-"""What measures are taken from (`Material`), what they give (`Figure`), and the facts of a video file (`Facts`)."""
+"""One edit to take measures from (`Sample`), the result of a measure (`Figure`), facts of a video file (`Facts`)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a video file is, apart from its pictures; `size` is (width, height)."""
+    """Facts of a video file, apart from its pictures; `size` is (width, height)."""
 
     frames: int
     fps: Fraction
@@ -55,7 +55,7 @@ class Facts:
 
 
 @dataclass(eq=False)
-class Material:
+class Sample:
     """Everything there is to measure of one edit. Heavy things are made when first asked for, and then kept.
 
     Masks are True on the subject. `numbers` are those of the frames in the clip, for flow out of files.
@@ -95,10 +95,10 @@ class Material:
 
     @functools.cached_property
     def keep(self) -> np.ndarray | None:
-        """What the edit should leave alone, bool [F, H, W]; None if that is nothing or not known.
+        """The region that the edit should leave alone, bool [F, H, W]; None if there is none or it is not known.
 
         Of a box, all outside it is not the subject, but only its middle is sure to be: half its width and height.
-        Where there is a truth, what it changes need not stay: another subject may be larger than the first.
+        Where there is a ground truth, what it changes need not stay: another subject may be larger than the first.
         """
         if self._subject is None or self.kind not in ("subject", "attribute", "background"):
             return None
@@ -108,7 +108,7 @@ class Material:
 
     @functools.cached_property
     def change(self) -> np.ndarray | None:
-        """What the edit should change, bool [F, H, W]; None if that is everything or not known."""
+        """The region that the edit should change, bool [F, H, W]; None if that is everything or not known."""
         if self.kind in ("subject", "attribute"):
             return self._subject
         return ~self._subject if self.kind == "background" and self._subject is not None else None
@@ -122,7 +122,7 @@ class Material:
 
     @functools.cached_property
     def estimator(self) -> FlowEstimator:
-        """Who says how things move; its name is part of the ids of the measures that depend on it."""
+        """The estimator of motion; its name is part of the ids of the measures that depend on it."""
         return _estimator(self.flow)
 
     @functools.cached_property
@@ -150,11 +150,14 @@ class Material:
         """
         if self.flow_files:
             raise MethodError("flow files hold the source's motion only; name an estimator (dis, raft-large, ...)")
-        edit, source = (_at_working_size(frames) for frames in (self.frames, self.source))
-        pairs = self._flow_pairs(source)
-        flows = [self.estimator(first, second).half().float()[0].numpy() for first, second in itertools.pairwise(edit)]
-        visible = [~pair.occ_fwd[0, 0].numpy() for pair in pairs]
-        return flows, [pair.fwd[0].numpy() for pair in pairs], visible
+        pairs = self._flow_pairs(_at_working_size(self.source))
+        of_edit, of_source, visible = [], [], []
+        for first, second in itertools.pairwise(_at_working_size(self.frames)):
+            of_edit.append(self.estimator(first, second).half().float()[0].numpy())
+        for pair in pairs:
+            of_source.append(pair.fwd[0].numpy())
+            visible.append(~pair.occ_fwd[0, 0].numpy())
+        return of_edit, of_source, visible
 
     @property
     def flow_files(self) -> bool:
@@ -164,10 +167,11 @@ class Material:
         from videoedit.motion.estimators import flow_pair
 
         numbers = tuple(self.numbers or range(len(frames)))
-        return [
-            flow_pair(self.estimator, frames[i], frames[i + 1], self._cache, indices=(numbers[i], numbers[i + 1]))
-            for i in range(len(frames) - 1)
-        ]
+        pairs = []
+        for i in range(len(frames) - 1):
+            indices = numbers[i], numbers[i + 1]
+            pairs.append(flow_pair(self.estimator, frames[i], frames[i + 1], self._cache, indices=indices))
+        return pairs
 
     @property
     def _cache(self) -> FlowCache | None:
@@ -201,7 +205,7 @@ def inside_boxes(boxes: np.ndarray, height: int, width: int, *, grow: int = 0, s
 
     The boxes [F, 4] are first scaled about their centres and then grown by so many pixels.
     """
-    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * scale + grow
-    (x0, y0), (x1, y1) = (side.T[..., None] for side in (centre - half, centre + half))
+    center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * scale + grow
+    (x0, y0), (x1, y1) = (center - half).T[..., None], (center + half).T[..., None]
     x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
     return ((x >= x0) & (x < x1))[:, None, :] & ((y >= y0) & (y < y1))[:, :, None]

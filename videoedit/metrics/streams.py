@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from videoedit.media.video import iter_frames, stretch_frames
-from videoedit.metrics import colour_drift, measure_edit, warp_error
+from videoedit.metrics import color_drift, measure_edit, warp_error
 
 if TYPE_CHECKING:
     from videoedit.motion.estimators import FlowPair
@@ -32,7 +32,7 @@ def measure_files(
     size: tuple[int, int],
     with_clip: bool,
 ) -> dict[str, dict[str, float]]:
-    """`measure_edit` of a written video against its written source, and of its truth, if there is one, by label.
+    """`measure_edit` of a written video against its source, and of its ground truth, if there is one, by label.
 
     They are compared at `size` (width, height), over the first `MEASURED` frames.
     """
@@ -69,9 +69,9 @@ class FrameMeasures:
                 before, anchor = None, edited
             assert anchor is not None
             self._series["warp_error"].append(self._warp_error(before, source, edited, index) if before else 0.0)
-            self._series["colour_drift"].append(float(colour_drift(np.stack([anchor, edited]))))
-            grey = cv2.cvtColor(edited, cv2.COLOR_RGB2GRAY)
-            self._series["sharpness"].append(float(cv2.Laplacian(grey, cv2.CV_64F).var()))
+            self._series["colour_drift"].append(float(color_drift(np.stack([anchor, edited]))))
+            gray = cv2.cvtColor(edited, cv2.COLOR_RGB2GRAY)
+            self._series["sharpness"].append(float(cv2.Laplacian(gray, cv2.CV_64F).var()))
             before = source, edited
             yield edited
 
@@ -84,4 +84,7 @@ class FrameMeasures:
 
     def series(self) -> dict[str, list[float]]:
         """One value a frame, by the figure's name."""
-        return {name: [round(value, 6) for value in values] for name, values in self._series.items()}
+        rounded: dict[str, list[float]] = {}
+        for name, values in self._series.items():
+            rounded[name] = [round(value, 6) for value in values]
+        return rounded

@@ -9,19 +9,19 @@ import numpy as np
 
 from videoedit.errors import ShapeError
 from videoedit.metrics.pixels import cielab
-from videoedit.metrics.sample import Figure, Material, inside_boxes
+from videoedit.metrics.sample import Figure, Sample, inside_boxes
 
 
 def locate_subject(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Where the moving subject of a clip with a still camera is: boxes [F, 4] (x0, y0, x1, y1), pixels.
+    """Find the moving subject of a clip with a still camera: boxes [F, 4] (x0, y0, x1, y1), pixels.
 
     `boxes` [F, 4] are the ground truth of a rendered clip: they give the subject's size and a first guess of
     the places. In turn, the background is taken as the per-pixel median over the frames in which the present
     boxes leave a pixel free, and each frame's box moves to where most of what differs from that background is.
-    Pixels that no frame leaves free count for nothing. Other first guesses are the truth backwards in time and
+    Pixels that no frame leaves free count for nothing. Other first guesses are the given boxes backwards in time and
     what `find_subject` sees; their results win where the boxes hold clearly more of the difference. So an edit that
     moves otherwise is found where it is, also a reversed or shortened one. Measured on rendered clips: within
-    0.03 of the width of the truth (0.05 for subjects of 0.7 of the frame), correlation 0.97 and above.
+    0.03 of the width of the true place (0.05 for subjects of 0.7 of the frame), correlation 0.97 and above.
 
     All ``nan`` if no moving subject stands out: a still clip, noise.
     """
@@ -29,19 +29,23 @@ def locate_subject(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     if boxes.shape != (len(frames), 4):
         raise ShapeError(f"expected one box (x0, y0, x1, y1) for each of {len(frames)} frames, got {boxes.shape}")
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
-    guesses = [_centres(boxes), _centres(boxes)[::-1], _centres(find_subject(frames))]
+    guesses = [_centers(boxes), _centers(boxes)[::-1], _centers(find_subject(frames))]
     sigma = max(0.8, frames.shape[2] / 80)
-    lab = np.stack([cv2.GaussianBlur(cielab(frame), (0, 0), sigma) for frame in frames])
-    fits = [
-        _settle(lab, np.concatenate([centre - half, centre + half], axis=1))
-        for centre in guesses
-        if np.isfinite(centre).all()
-    ]
+    lab = _soft_cielab(frames, sigma)
+    fits = []
+    for center in guesses:
+        if np.isfinite(center).all():
+            fits.append(_settle(lab, np.concatenate([center - half, center + half], axis=1)))
     best, contrast = fits[0]
     for other, clearer in fits[1:]:
         if clearer > contrast + 0.02:
             best, contrast = other, clearer
     return best if contrast >= 0.1 else np.full_like(boxes, math.nan)
+
+
+def _soft_cielab(frames: np.ndarray, sigma: float) -> np.ndarray:
+    """CIELAB of frames [F, H, W, 3], each blurred by a Gaussian."""
+    return np.stack([cv2.GaussianBlur(cielab(frame), (0, 0), sigma) for frame in frames])
 
 
 def _settle(lab: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, float]:
@@ -68,12 +72,15 @@ def find_subject(frames: np.ndarray) -> np.ndarray:
     The size is the median over the frames, since the first and last place lack a neighbour on one side.
     """
     count, height, width = frames.shape[:3]
-    lab = np.stack([cv2.GaussianBlur(cielab(frame), (0, 0), 0.7) for frame in frames])
+    lab = _soft_cielab(frames, 0.7)
     boxes = np.full((count, 4), math.nan)
     for t in range(count):
-        unions = [_extent(np.linalg.norm(lab[t] - other, axis=-1)) for other in lab]
-        seen = np.array([union for union in unions if union is not None])
-        if len(seen):
+        unions = []
+        for other in lab:
+            if union := _extent(np.linalg.norm(lab[t] - other, axis=-1)):
+                unions.append(union)
+        if unions:
+            seen = np.array(unions)
             boxes[t] = [*seen[:, :2].max(0), *seen[:, 2:].min(0)]
     if not np.isfinite(boxes).all():
         return np.full_like(boxes, math.nan)
@@ -106,7 +113,8 @@ def _foreground(lab: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndar
     known: np.ndarray = np.logical_not(covered.all(0))
     ordered = np.sort(np.where(covered[..., None], np.inf, lab), axis=0)  # the free values come first
     middle = np.maximum(np.sum(~covered, axis=0) - 1, 0)[None, ..., None] / 2
-    low, high = (np.take_along_axis(ordered, side(middle).astype(int), axis=0)[0] for side in (np.floor, np.ceil))
+    low = np.take_along_axis(ordered, np.floor(middle).astype(int), axis=0)[0]
+    high = np.take_along_axis(ordered, np.ceil(middle).astype(int), axis=0)[0]
     plate = np.where(known[..., None], (low + high) / 2, 0)
     difference = np.linalg.norm(lab - plate, axis=-1)
     if not known.any():
@@ -117,7 +125,7 @@ def _foreground(lab: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def _best_box(evidence: np.ndarray, box: np.ndarray) -> np.ndarray:
     """The box of the given box's size that holds most evidence; up to a third may lie outside the frame."""
-    width, height = (max(1, round(float(side))) for side in (box[2] - box[0], box[3] - box[1]))
+    width, height = max(1, round(float(box[2] - box[0]))), max(1, round(float(box[3] - box[1])))
     pad_x, pad_y = width // 3, height // 3
     total = cv2.integral(np.pad(evidence, ((pad_y, pad_y), (pad_x, pad_x))))
     sums = total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
@@ -127,25 +135,26 @@ def _best_box(evidence: np.ndarray, box: np.ndarray) -> np.ndarray:
     return np.array([x - pad_x, y - pad_y, x - pad_x + width, y - pad_y + height], np.float64)
 
 
-def _centres(boxes: np.ndarray) -> np.ndarray:
+def _centers(boxes: np.ndarray) -> np.ndarray:
     boxes = np.asarray(boxes, np.float64)
     return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
-def path_error(found: np.ndarray, truth: np.ndarray, width: int) -> float:
+def path_error(found: np.ndarray, reference: np.ndarray, width: int) -> float:
     """Mean distance of the centres of two series of boxes [F, 4], as a share of the frame's `width`."""
-    return float(np.linalg.norm(_centres(found) - _centres(truth), axis=1).mean() / width)
+    return float(np.linalg.norm(_centers(found) - _centers(reference), axis=1).mean() / width)
 
 
-def path_correlation(found: np.ndarray, truth: np.ndarray) -> float:
+def path_correlation(found: np.ndarray, reference: np.ndarray) -> float:
     """Correlation of two paths (boxes [F, 4]), both axes together; ``nan`` if either stands still."""
-    a, b = (_centres(boxes) - _centres(boxes).mean(0) for boxes in (found, truth))
+    a, b = _centers(found), _centers(reference)
+    a, b = a - a.mean(0), b - b.mean(0)
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float((a * b).sum() / norm) if norm > 0 else math.nan
 
 
 def appearance_consistency(frames: np.ndarray, boxes: np.ndarray, *, size: int = 32) -> float:
-    """How alike the subject looks in every two frames: mean over all pairs, 1 = the same picture.
+    """Likeness of the subject in every two frames: mean over all pairs, 1 = the same picture.
 
     The subject is cut out at `boxes` [F, 4] (see `locate_subject`), resized to `size` x `size` and weighted
     towards the centre, where a box holds little background. A pair's likeness is the mean of two: the
@@ -182,7 +191,9 @@ def _histogram(crop: np.ndarray, weight: np.ndarray) -> np.ndarray:
     ranges = [(0, 100), (-100, 100), (-100, 100)]
     counts, _ = np.histogramdd(crop.reshape(-1, 3), bins=(4, 8, 8), range=ranges, weights=weight.ravel())
     for axis in range(3):
-        padded = np.pad(counts, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
+        pads = [(0, 0)] * 3
+        pads[axis] = (1, 1)
+        padded = np.pad(counts, pads, mode="edge")
         before, here, after = (np.take(padded, np.arange(counts.shape[axis]) + shift, axis=axis) for shift in range(3))
         counts = 0.25 * before + 0.5 * here + 0.25 * after
     return np.asarray(counts / counts.sum())
@@ -215,24 +226,24 @@ def measure_subject(frames: np.ndarray, boxes: np.ndarray) -> dict[str, float]:
     }
 
 
-# ------------------------------------------------------------------------------------------- of a material
+# ------------------------------------------------------------------------------------------- of a sample
 
 
-def path_error_of(material: Material) -> Figure | float:
-    return _of_subject(material, "path_error@1")
+def path_error_of(sample: Sample) -> Figure | float:
+    return _of_subject(sample, "path_error@1")
 
 
-def path_correlation_of(material: Material) -> Figure | float:
-    return _of_subject(material, "path_correlation@1")
+def path_correlation_of(sample: Sample) -> Figure | float:
+    return _of_subject(sample, "path_correlation@1")
 
 
-def appearance_consistency_of(material: Material) -> Figure | float:
-    return _of_subject(material, "appearance_consistency@1")
+def appearance_consistency_of(sample: Sample) -> Figure | float:
+    return _of_subject(sample, "appearance_consistency@1")
 
 
-def _of_subject(material: Material, name: str) -> Figure | float:
-    assert material.boxes is not None
-    if "subject" not in material.memo:
-        material.memo["subject"] = measure_subject(material.frames, material.boxes)
-    value: float = material.memo["subject"][name]
+def _of_subject(sample: Sample, name: str) -> Figure | float:
+    assert sample.boxes is not None
+    if "subject" not in sample.memo:
+        sample.memo["subject"] = measure_subject(sample.frames, sample.boxes)
+    value: float = sample.memo["subject"][name]
     return Figure(value, reason="no moving subject stands out" if math.isnan(value) else "")

@@ -25,7 +25,7 @@ class Weights:
     repository: str
     what: str  # in words
     size: str  # of what has to be downloaded
-    licence: str
+    license: str
     parts: tuple[Part, ...] = ("model", "processor")
     revisions: tuple[str, ...] = ("main",)  # those that hold safetensors, the first one first
 
@@ -87,7 +87,7 @@ def find_weights(name: str, weights_dir: Path | None = None) -> Path:
         if not problem:
             return folder
         wrong = wrong or f"{problem}; "
-    raise WeightsError(f"needs {name} ({weights.size}, licence: {weights.licence}): {wrong}{_how(weights)}")
+    raise WeightsError(f"needs {name} ({weights.size}, licence: {weights.license}): {wrong}{_how(weights)}")
 
 
 def missing_weights(name: str, weights_dir: Path | None = None) -> str | None:
@@ -106,7 +106,7 @@ def available_weights(weights_dir: Path | None = None) -> list[str]:
         try:
             where = str(find_weights(name, weights_dir))
         except WeightsError:
-            where = f"not here; {weights.size}, licence: {weights.licence}; {_how(weights)}"
+            where = f"not here; {weights.size}, licence: {weights.license}; {_how(weights)}"
         lines.append(f"{name}  {weights.what} ({where})")
     return lines
 
@@ -119,7 +119,9 @@ def _find_lpips(weights_dir: Path | None) -> Path:
     if path:
         return path
     item = FETCHABLE[LPIPS]
-    sizes = [sum(source.megabytes for source in sources) for sources in itertools.product(*item.parts)]
+    sizes = []
+    for sources in itertools.product(*item.parts):
+        sizes.append(sum(source.megabytes for source in sources))
     raise WeightsError(
         f"needs LPIPS ({min(sizes)} to {max(sizes)} MB, licence: {item.licence}): `videoedit models fetch {LPIPS}`, "
         f"or its file {LPIPS}.safetensors in --weights-dir"
@@ -140,7 +142,7 @@ def _places(weights: Weights, weights_dir: Path | None) -> Iterator[Path]:
 
 
 def _problem(weights: Weights, folder: Path) -> str:
-    """What a folder lacks, or what is wrong with it; empty if it can be used."""
+    """One line on what a folder lacks, or what is wrong with it; empty if it can be used."""
     from videoedit.models.weights import tensor_names
 
     wanted = {"model": ["config.json", "model.safetensors"], "processor": ["preprocessor_config.json"]}
@@ -162,5 +164,5 @@ def _how(weights: Weights) -> str:
     """The command that downloads them, and what does without."""
     revision = f" --revision {weights.revisions[0]}" if weights.revisions[0] != "main" else ""
     files = ["*.json", "*.txt", *(["model.safetensors"] if "model" in weights.parts else [])]
-    include = "".join(f' --include "{file}"' for file in files)
+    include = ' --include "' + '" --include "'.join(files) + '"'
     return f"`hf download {weights.repository}{revision}{include}`, or its folder {weights.name} in --weights-dir"

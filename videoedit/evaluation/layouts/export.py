@@ -1,7 +1,7 @@
 """Results of a run in the layouts of other benchmarks, so that their scripts can score them.
 
 For each method: ``tgve`` (LOVEU-TGVE 2023) is ``SUBSET/CLIP/TYPE/00000.jpg``, as it is submitted; ``v2vbench`` is
-``CLIP/NUMBER/00000.png``. `videoedit.evaluation.layouts.read` reads both again.
+``CLIP/NUMBER/00000.png``. `videoedit.evaluation.layouts` reads both again.
 
 Scores after a round trip: PNG keeps every pixel that was measured, so that an import scores exactly the same. TGVE's
 own script reads ``*.jpg`` and nothing else, so JPEG is that layout's default (quality 95, no chroma subsampling). It is
@@ -22,7 +22,7 @@ from PIL import Image
 
 from videoedit.errors import ConfigError, OutputError
 from videoedit.evaluation.layouts.imported import TGVE_TYPES, edit_names
-from videoedit.evaluation.layouts.read import TGVE_NAME, TGVE_PROMPTS, TGVE_SOURCE, TGVE_SUBSETS, tgve_part
+from videoedit.evaluation.layouts.tgve import TGVE_NAME, TGVE_PROMPTS, TGVE_SOURCE, TGVE_SUBSETS, tgve_part
 from videoedit.evaluation.results import UnitResult, read_results
 from videoedit.evaluation.suite import Suite, SuiteClip, nearest, read_suite
 from videoedit.runs.folder import atomic_path, write_text
@@ -48,14 +48,13 @@ def export_results(results_folder: Path, layout: str, target: Path, *, pictures:
     results, suite = read_results(results_folder), read_suite(results_folder / "suite.yaml")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise OutputError(f"{target} is there already and not empty; choose a new folder")
-    clips = {clip.id: clip for clip in suite.clips}
     several = len({unit.seed for unit in results.units}) > 1
     for unit in results.units:
         if unit.status != "done" or unit.video is None:
             logger.warning("left out: %s/%s of %s failed: %s", unit.clip, unit.edit, unit.method, unit.reason)
             continue
         home = target / (f"{unit.method}-{unit.seed}" if several else unit.method)
-        place = home / (_tgve_place if layout == "tgve" else _v2vbench_place)(suite, clips[unit.clip], unit)
+        place = home / (_tgve_place if layout == "tgve" else _v2vbench_place)(suite, unit)
         _write_frames(results_folder / unit.video, place, pictures or ("jpg" if layout == "tgve" else "png"))
         if unit.is_partial:
             logger.warning("%s covers %d of %d frames: it cannot be imported as the whole clip", place, unit.frames[2],
@@ -67,16 +66,24 @@ def export_results(results_folder: Path, layout: str, target: Path, *, pictures:
     return target
 
 
+def _clip_of(suite: Suite, unit: UnitResult) -> SuiteClip:
+    return next(clip for clip in suite.clips if clip.id == unit.clip)
+
+
 def _tgve_subset(suite: Suite, clip: SuiteClip) -> str:
     return tgve_part(clip.path) or suite.name
 
 
 def _tgve_kind(clip: SuiteClip, edit: str) -> str:
     """TGVE's name for an edit, if it has one; else the edit's id."""
-    return next((name for name in edit_names(clip)[edit] if name in TGVE_TYPES), edit)
+    for name in edit_names(clip)[edit]:
+        if name in TGVE_TYPES:
+            return name
+    return edit
 
 
-def _tgve_place(suite: Suite, clip: SuiteClip, unit: UnitResult) -> str:
+def _tgve_place(suite: Suite, unit: UnitResult) -> str:
+    clip = _clip_of(suite, unit)
     return f"{_tgve_subset(suite, clip)}/{clip.id}/{_tgve_kind(clip, unit.edit)}"
 
 
@@ -88,29 +95,29 @@ def _tgve_table(suite: Suite) -> str:
     parts: dict[str, list[SuiteClip]] = {}
     for clip in suite.clips:
         parts.setdefault(_tgve_subset(suite, clip), []).append(clip)
-    words = {subset: word for word, subset in TGVE_SUBSETS.items()}
+    words = dict(zip(TGVE_SUBSETS.values(), TGVE_SUBSETS, strict=True))
     for subset, clips in parts.items():
         writer.writerow([f"{words.get(subset, subset)} Videos:"])
         for clip in clips:
-            prompts = {_tgve_kind(clip, edit.id): edit.prompt for edit in clip.edits}
-            writer.writerow([clip.id, clip.prompt, *(prompts.get(kind, "") for kind in TGVE_PROMPTS)])
+            prompts = dict.fromkeys(TGVE_PROMPTS, "")
+            for edit in clip.edits:
+                if (kind := _tgve_kind(clip, edit.id)) in prompts:
+                    prompts[kind] = edit.prompt
+            writer.writerow([clip.id, clip.prompt, *prompts.values()])
         writer.writerow([])
     return text.getvalue()
 
 
-def _v2vbench_place(suite: Suite, clip: SuiteClip, unit: UnitResult) -> str:
-    return f"{clip.id}/{[edit.id for edit in clip.edits].index(unit.edit)}"
+def _v2vbench_place(suite: Suite, unit: UnitResult) -> str:
+    edits = [edit.id for edit in _clip_of(suite, unit).edits]
+    return f"{unit.clip}/{edits.index(unit.edit)}"
 
 
 def _v2vbench_index(suite: Suite) -> str:
-    entries = [
-        {
-            "video_id": clip.id,
-            "prompt": clip.prompt,
-            "edit": [{"prompt": edit.prompt, "type": edit.type} for edit in clip.edits],
-        }
-        for clip in suite.clips
-    ]
+    entries = []
+    for clip in suite.clips:
+        edits = [{"prompt": edit.prompt, "type": edit.type} for edit in clip.edits]
+        entries.append({"video_id": clip.id, "prompt": clip.prompt, "edit": edits})
     return yaml.safe_dump({"data": entries}, sort_keys=False, allow_unicode=True, width=120)
 
 

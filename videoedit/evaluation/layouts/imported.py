@@ -1,10 +1,10 @@
-"""Results that were made elsewhere: found in a folder, in any of a few shapes, and checked before they are scored."""
+"""Imported results, made elsewhere: found in a folder, in any of a few shapes, and checked before they are scored."""
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -30,13 +30,11 @@ def read_results_folder(folder: Path, suite: Suite) -> dict[tuple[str, str], Pat
     found: dict[tuple[str, str], Path | list[Path] | str] = {}
     for clip in suite.clips:
         expected = _expected(clip)
-        clip_names = dict.fromkeys((clip.id, clip.path.stem.lower()))
         for edit, others in edit_names(clip).items():
-            names = (edit, *others)
-            keys = [f"{clip_name}{joint}{name}" for name in names for clip_name in clip_names for joint in ("/", "--")]
-            place = next((_only(folder, index[key]) for key in keys if key in index), None)
-            if place is not None:
-                found[clip.id, edit] = _checked(place, expected)
+            for key in _keys(clip, (edit, *others)):
+                if key in index:
+                    found[clip.id, edit] = _checked(_only(folder, index[key]), expected)
+                    break
     if not found:
         clip = suite.clips[0]
         raise InputError(
@@ -44,6 +42,13 @@ def read_results_folder(folder: Path, suite: Suite) -> dict[tuple[str, str], Pat
             f"CLIP/EDIT.mp4 or CLIP--EDIT.mp4, for example {clip.id}/{clip.edits[0].id}/00000.png"
         )
     return found
+
+
+def _keys(clip: SuiteClip, edit_names: Sequence[str]) -> Iterator[str]:
+    """Yield the names in `_index` that an edit may have: those of the edit, of the clip, and both ways to join them."""
+    clip_names = dict.fromkeys((clip.id, clip.path.stem.lower()))
+    for edit, name, joint in itertools.product(edit_names, clip_names, ("/", "--")):
+        yield f"{name}{joint}{edit}"
 
 
 def _index(folder: Path) -> dict[str, list[Path]]:
@@ -62,7 +67,9 @@ def _index(folder: Path) -> dict[str, list[Path]]:
             if path.is_dir():
                 for inner in path.iterdir():
                     enter(inner, f"{path.name}/")
-    return {key: sorted(paths, key=Path.is_file) for key, paths in index.items()}
+    for paths in index.values():
+        paths.sort(key=Path.is_file)
+    return index
 
 
 def _only(folder: Path, places: Sequence[Path]) -> Path:
@@ -75,21 +82,23 @@ def _only(folder: Path, places: Sequence[Path]) -> Path:
 
 
 def edit_names(clip: SuiteClip) -> dict[str, list[str]]:
-    """Edit id -> what else an edit may be called: TGVE's name of its type, its number; never another edit's name."""
-    ids = {edit.id for edit in clip.edits}
+    """Edit id -> its other names: TGVE's name of its type, its number; never another edit's name."""
+    ids = [edit.id for edit in clip.edits]
     types = [edit.type for edit in clip.edits]
-    names = {ours: theirs for theirs, ours in TGVE_TYPES.items()}
+    has_numbers = any(map(str.isdecimal, ids))
     others: dict[str, list[str]] = {}
     for number, edit in enumerate(clip.edits):
-        name = names.get(edit.type)
-        others[edit.id] = [name] if name and types.count(edit.type) == 1 and name not in ids else []
-        if not any(known.isdecimal() for known in ids):
-            others[edit.id].append(str(number))
+        others[edit.id] = names = []
+        for name, kind in TGVE_TYPES.items():
+            if kind == edit.type and types.count(kind) == 1 and name not in ids:
+                names.append(name)
+        if not has_numbers:
+            names.append(str(number))
     return others
 
 
 def _expected(clip: SuiteClip) -> int | None:
-    """How many frames an edit of this clip has; None if the clip cannot be read."""
+    """Number of frames of an edit of this clip; None if the clip cannot be read."""
     from videoedit.media.video import probe
 
     try:
@@ -116,12 +125,16 @@ def _checked(place: Path, expected: int | None) -> Path | list[Path] | str:
 
 def numbered(folder: Path) -> list[tuple[int, Path]]:
     """(number, file) of the pictures whose names end in a number, in order."""
-    files = (file for file in folder.iterdir() if file.suffix.lower() in PICTURES and not file.name.startswith("."))
-    return sorted((int(match[0]), file) for file in files if (match := re.search(r"\d+$", file.stem)))
+    found: list[tuple[int, Path]] = []
+    for file in folder.iterdir():
+        is_picture = file.suffix.lower() in PICTURES and not file.name.startswith(".")
+        if is_picture and (match := re.search(r"\d+$", file.stem)):
+            found.append((int(match[0]), file))
+    return sorted(found)
 
 
 def _trouble(place: Path, frames: Sequence[tuple[int, Path]], expected: int | None) -> str | None:
-    """What is wrong with the pictures of one edit, one line; None if there is one of one size for each frame."""
+    """One line on the pictures of one edit that cannot be used; None if there is one of one size for each frame."""
     numbers = [number for number, _ in frames]
     for (a, first), (b, second) in itertools.pairwise(frames):
         if a == b:
@@ -132,6 +145,11 @@ def _trouble(place: Path, frames: Sequence[tuple[int, Path]], expected: int | No
         return f"{place}: {len(absent)} of {count} frames are missing: {_ranges(absent)} (counted from {base})"
     if len(numbers) > count:
         return f"{place}: {len(numbers)} frames, but the clip has {count}; expected one for each"
+    return _trouble_with_sizes(place, frames)
+
+
+def _trouble_with_sizes(place: Path, frames: Sequence[tuple[int, Path]]) -> str | None:
+    """One line if a picture cannot be read or is of another size than the first."""
     size = None
     for number, file in frames:
         try:
@@ -155,18 +173,21 @@ def _ranges(numbers: Sequence[int], most: int = 5) -> str:
             runs[-1][1] = number
         else:
             runs.append([number, number])
-    texts = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
+    texts = []
+    for first, last in runs:
+        texts.append(str(first) if first == last else f"{first}-{last}")
     return ", ".join(texts[:most] + (["..."] if len(texts) > most else []))
 
 
 def find_clip(places: Iterable[Path], name: str) -> Path | None:
     """A video (with or without its ending) or a folder of pictures called `name`."""
     for place in places:
-        for path in (place / name, *(place / f"{name}{suffix}" for suffix in VIDEOS)):
+        for suffix in ("", *VIDEOS):
+            path = place / f"{name}{suffix}"
             if path.is_file() or (path.is_dir() and numbered(path)):
                 return path
     return None
 
 
 def subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(filter(Path.is_dir, folder.glob("[!.]*")))

@@ -18,7 +18,7 @@ from videoedit.evaluation.page.summary import all_figures, findings, published, 
 from videoedit.evaluation.page.videos import ClipVideo, load_videos
 from videoedit.evaluation.page.view import Method, View, counted
 from videoedit.evaluation.results import Results, UnitResult
-from videoedit.evaluation.statistics import ALL, contestants
+from videoedit.evaluation.statistics import ALL, editing_methods
 from videoedit.evaluation.tables import best
 from videoedit.pages.embed import Cut
 from videoedit.pages.html import flatten, render
@@ -39,7 +39,7 @@ def write_page(results: Results, folder: Path) -> Path:
     context = {
         "head": _head(results),
         "methods": view.methods,
-        "answer": short_table(view, [ALL], best(view.pairs, contestants(results))),
+        "answer": short_table(view, [ALL], best(view.pairs, editing_methods(results))),
         "findings": findings(view),
         "scatters": scatters(view),
         "kinds": short_table(view, view.kinds, {}),
@@ -78,7 +78,7 @@ def _head(results: Results) -> dict[str, Any]:
         "facts": [
             counted(len(clips), "clip"),
             counted(len(edits), "edit") + (f" ({kinds})" if kinds else ""),
-            counted(len(contestants(results)), "method") + " and the sanity rows",
+            counted(len(editing_methods(results)), "method") + " and the sanity rows",
             f"{counted(units, 'unit')}: {units - failed} done, {failed} failed",
             f"{partial} cover only part of their clip" if partial else "",
             f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}" if seeds else "",
@@ -270,7 +270,7 @@ def _licences(results: Results) -> dict[str, str]:
 
 def _command(results: Results) -> str:
     ours, theirs = [], []
-    for name in contestants(results):
+    for name in editing_methods(results):
         if results.methods[name].imported:
             theirs += ["--results", f"{name}=FOLDER"]
         else:

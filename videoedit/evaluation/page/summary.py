@@ -9,7 +9,7 @@ from typing import Any
 
 from videoedit.evaluation.page.view import ARROWS, GROUPS, Method, View, Words, counted, coverage
 from videoedit.evaluation.published import Table, obstacle, read_published
-from videoedit.evaluation.statistics import ALL, Row, contestants
+from videoedit.evaluation.statistics import ALL, Row, editing_methods
 from videoedit.pages.html import number
 from videoedit.pages.plots import Spot, scatter
 
@@ -99,7 +99,7 @@ def findings(view: View) -> list[dict[str, Any]]:
     found = []
     for name in view.headline:
         means = {}
-        for method in contestants(view.results):
+        for method in editing_methods(view.results):
             mean = view.overall[method, name].mean
             if mean is not None:
                 means[method] = mean

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from videoedit.evaluation.results import Results, UnitResult
-from videoedit.evaluation.statistics import ALL, SANITY, Paired, Row, compare_all, contestants, summarise
+from videoedit.evaluation.statistics import ALL, SANITY, Paired, Row, compare_all, editing_methods, summarize
 from videoedit.evaluation.tables import table_metrics
 from videoedit.pages.html import BETTER, duration, memory, number
 
@@ -76,13 +76,13 @@ class View:
 
     def __init__(self, results: Results) -> None:
         self.results = results
-        self.rows = summarise(results)
+        self.rows = summarize(results)
         self.headline = table_metrics(results)
 
     @cached_property
     def methods(self) -> dict[str, Method]:
         """Those that edit, in the results' order, then the sanity rows."""
-        edit = list(contestants(self.results))
+        edit = list(editing_methods(self.results))
         methods = {}
         for name in [*edit, *SANITY]:
             if name not in self.results.methods:
@@ -100,7 +100,7 @@ class View:
     @cached_property
     def words(self) -> dict[str, Words]:
         """By metric: two digits of the smallest mean of a method that edits, but three to five of the largest."""
-        counted = contestants(self.results) or tuple(self.results.methods)
+        counted = editing_methods(self.results) or tuple(self.results.methods)
         means: dict[str, list[float]] = {}
         for (method, name), row in self.overall.items():
             if method in counted and row.mean and math.isfinite(row.mean):
@@ -127,7 +127,7 @@ class View:
     @cached_property
     def pairs(self) -> list[Paired]:
         """The paired tests of the headline metrics."""
-        return compare_all(self.results, self.headline) if len(contestants(self.results)) > 1 else []
+        return compare_all(self.results, self.headline) if len(editing_methods(self.results)) > 1 else []
 
     @cached_property
     def metrics(self) -> list[str]:

@@ -44,6 +44,7 @@ def test_a_suite_is_written_and_read_back(write_suite, tmp_path: Path):
         (tmp_path / "again").mkdir(exist_ok=True)
         (tmp_path / "again/suite.yaml").write_text(dump_suite(suite))
         assert read_suite(tmp_path / "again/suite.yaml") == suite
+        assert " id:" not in dump_suite(suite), "ids are the keys of the mappings"
 
 
 def test_relative_paths_start_at_the_file(tmp_path: Path, clips: Path, monkeypatch):

@@ -18,7 +18,7 @@ import pytest
 from videoedit.evaluation.page import videos
 from videoedit.evaluation.page.comparison import write_page
 from videoedit.evaluation.results import MethodInfo, MetricInfo, Results, UnitResult
-from videoedit.evaluation.statistics import summarise
+from videoedit.evaluation.statistics import summarize
 from videoedit.media.video import probe, write_video
 from videoedit.pages import embed
 from videoedit.pages.plots import Curve, Spot, over_frames, scatter
@@ -218,7 +218,7 @@ def test_the_answer_has_strength_first_and_sanity_apart(written: Path) -> None:
 def test_means_and_intervals_are_those_of_the_statistics(tmp_path: Path) -> None:
     results = make_results(tmp_path)
     cells = {row[0].split()[0]: row for row in rows_of(write_page(results, tmp_path), "answer")[2:]}
-    for row in summarise(results, types="all"):
+    for row in summarize(results, types="all"):
         if row.metric == "strength@1" and row.method in ("still", "lively"):
             assert row.mean is not None and row.low is not None and row.high is not None
             assert cells[row.method][1] == f"{row.mean:.1f} {row.low:.1f} to {row.high:.1f}"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from videoedit.errors import OutputError
-from videoedit.evaluation import choose_contestants, forecast, read_results, read_suite, run_suite
+from videoedit.evaluation import choose_entries, forecast, read_results, read_suite, run_suite
 from videoedit.evaluation.suite import SuiteError
 from videoedit.media.images import write_image
 from videoedit.media.video import probe, read_video, write_video
@@ -455,8 +455,8 @@ def test_results_made_elsewhere_stand_beside_ours(tint_suite, clips: Path, tmp_p
     (given / "wall").mkdir()
     write_video(given / "wall/road.mp4", 255 - read_video(clips / "wall.mp4").frames, 8)
     suite = read_suite(tint_suite())
-    contestants = choose_contestants(suite, [], [f"theirs={given}"])
-    results = run_suite(suite, contestants, tmp_path / "out")
+    entries = choose_entries(suite, [], [f"theirs={given}"])
+    results = run_suite(suite, entries, tmp_path / "out")
     units = by_name(results)
     exact = units["square/snow theirs 33"]
     assert exact.status == "done" and exact.figures["strength@1"] == 0, "frames are measured as they are"
@@ -467,7 +467,7 @@ def test_results_made_elsewhere_stand_beside_ours(tint_suite, clips: Path, tmp_p
     assert results.methods["theirs"].imported
     assert probe(tmp_path / "out" / exact.video).frames == 5
     write_image(given / "square/snow/00004.png", np.zeros_like(source[0]))
-    again = by_name(run_suite(suite, choose_contestants(suite, [], [f"theirs={given}"]), tmp_path / "out"))
+    again = by_name(run_suite(suite, choose_entries(suite, [], [f"theirs={given}"]), tmp_path / "out"))
     assert again["square/snow theirs 33"].figures["strength@1"] > 0
 
 
@@ -484,4 +484,4 @@ def test_results_made_elsewhere_stand_beside_ours(tint_suite, clips: Path, tmp_p
 def test_results_that_cannot_be_taken_are_named(tint_suite, text, words, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SuiteError, match=words):
-        choose_contestants(read_suite(tint_suite()), [], [text])
+        choose_entries(read_suite(tint_suite()), [], [text])

@@ -18,9 +18,8 @@ from videoedit.evaluation.statistics import (
     compare_all,
     find_metric,
     holm,
-    merge,
     signed_rank,
-    summarise,
+    summarize,
 )
 
 EDITS = [(clip, kind) for clip in ("fish", "car", "cube") for kind in ("subject", "background", "attribute", "style")]
@@ -88,29 +87,29 @@ def test_one_value_or_none_has_no_interval() -> None:
 
 
 def test_rows_pool_all_edits_and_then_each_type() -> None:
-    rows = summarise(results({"one": lambda i: i / 10, "two": lambda i: 1.0}))
+    rows = summarize(results({"one": lambda i: i / 10, "two": lambda i: 1.0}))
     assert [row.type for row in rows if row.method == "one"] == ["all", "subject", "background", "attribute", "style"]
     pooled, subject = rows[0], next(row for row in rows if row.type == "subject" and row.method == "one")
     assert (pooled.n, pooled.mean) == (12, pytest.approx(0.55))
     assert (subject.n, subject.mean) == (3, pytest.approx(0.4))  # edits 0, 4, 8
     assert pooled.low is not None and pooled.high is not None and 0 < pooled.low < 0.55 < pooled.high < 1.1
-    assert summarise(results({"one": lambda i: 0.0}), types="style")[0].type == "style"
+    assert summarize(results({"one": lambda i: 0.0}), types="style")[0].type == "style"
     with pytest.raises(ConfigError, match="no edit of these results is of type 'stlye'; did you mean 'style'"):
-        summarise(results({"one": lambda i: 0.0}), types="stlye")
+        summarize(results({"one": lambda i: 0.0}), types="stlye")
 
 
 def test_what_failed_and_what_has_no_figure_is_counted_and_left_out() -> None:
     found = results({"one": lambda i: [None, math.nan, 1.0][min(i, 2)]})
     failed = found.units[-1].model_copy(update={"status": "failed", "figures": {}})
-    row = summarise(found.model_copy(update={"units": (*found.units[:-1], failed)}), types="all")[0]
+    row = summarize(found.model_copy(update={"units": (*found.units[:-1], failed)}), types="all")[0]
     assert (row.n, row.failed, row.missing, row.mean) == (9, 1, 2, 1.0)
-    nothing = summarise(results({"one": lambda i: None}), types="all")[0]
+    nothing = summarize(results({"one": lambda i: None}), types="all")[0]
     assert (nothing.n, nothing.missing, nothing.mean, nothing.low) == (0, 12, None, None)
 
 
 def test_seeds_are_repeats_not_evidence() -> None:
-    once = summarise(results({"one": lambda i: i * 1.0}), types="all")[0]
-    often = summarise(results({"one": lambda i: i * 1.0}, seeds=tuple(range(8))), types="all")[0]
+    once = summarize(results({"one": lambda i: i * 1.0}), types="all")[0]
+    often = summarize(results({"one": lambda i: i * 1.0}, seeds=tuple(range(8))), types="all")[0]
     assert (often.n, often.low, often.high) == (12, once.low, once.high)
     pair = compare(
         results({"one": lambda i: NOISE[i], "two": lambda i: NOISE[-i]}, seeds=(1, 2, 3)), "ssim@1", "one", "two"
@@ -249,34 +248,3 @@ def test_unknown_and_equal_methods_are_refused() -> None:
         compare(found, "ssim@1", "onne", "two")
     with pytest.raises(ConfigError, match="compared with itself"):
         compare(found, "ssim@1", "one", "one")
-
-
-def test_merging_adds_methods() -> None:
-    one, two = (
-        results({"identity": lambda i: 1.0, "one": lambda i: 1.0}),
-        results({"identity": lambda i: 1.0, "two": lambda i: 2.0}),
-    )
-    merged = merge(one, two, two)
-    assert list(merged.methods) == ["identity", "one", "two"] and len(merged.units) == 36
-    assert compare(merged, "ssim@1", "one", "two").n == 12
-
-
-@pytest.mark.parametrize(
-    ("other", "message"),
-    [
-        (lambda: results({"two": lambda i: 1.0}, suite="mine", suite_sha256="1" * 64), "suite 'mini' .* and 'mine'"),
-        (lambda: results({"two": lambda i: 1.0}, metric="ssim@2"), "ssim@1 of the one results is ssim@2 in the other"),
-        (lambda: results({"one": lambda i: 2.0}), "fish/subject/one/33 is in both results with different content"),
-        (
-            lambda: results(
-                {"one": lambda i: 1.0},
-                methods={"one": MethodInfo(label="one", settings={"steps": 9}, model="", licence="", imported=False)},
-            ),
-            "method 'one' ran with different settings",
-        ),
-    ],
-)
-def test_merging_refuses_what_cannot_stand_in_one_table(other: Callable[[], Results], message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
-        merge(results({"one": lambda i: 1.0}), other())
-    assert "\n" not in str(caught.value)

@@ -15,8 +15,10 @@ import yaml
 from PIL import Image
 
 from videoedit.errors import ConfigError, InputError, OutputError
+from videoedit.evaluation.layouts.common import slug
 from videoedit.evaluation.layouts.export import export_results
-from videoedit.evaluation.layouts.read import import_layout, read_results_folder, slug
+from videoedit.evaluation.layouts.imported import read_results_folder
+from videoedit.evaluation.layouts.suites import import_layout
 from videoedit.evaluation.results import MethodInfo, Results, UnitResult, write_results
 from videoedit.evaluation.suite import Suite, SuiteError, build_suite, dump_suite, read_suite
 from videoedit.media.images import read_image
@@ -29,7 +31,7 @@ CAPTIONS = ["Video name", "Our GT caption", "Style Change Caption", "Object Chan
             "Multiple Changes Caption", "Source"]  # fmt: skip
 
 
-def film(path: Path, frames: np.ndarray = FRAMES) -> Path:
+def make_video(path: Path, frames: np.ndarray = FRAMES) -> Path:
     write_video(path, frames, 12)
     return path
 
@@ -71,10 +73,10 @@ def write_csv(path: Path, rows: list[list[str]], heading: list[str] = CAPTIONS, 
 @pytest.fixture
 def tgve(tmp_path: Path) -> Path:
     data = tmp_path / "data"
-    film(data / "DAVIS_480p/480p_videos/bmx.mp4")
-    film(data / "DAVIS_480p/480p_videos/gold-fish.mp4")
+    make_video(data / "DAVIS_480p/480p_videos/bmx.mp4")
+    make_video(data / "DAVIS_480p/480p_videos/gold-fish.mp4")
     pictures(data / "youtube_480p/480p_frames/salsa", suffix="jpg")
-    film(data / "videvo_480p/480p_videos/lotus.mp4")
+    make_video(data / "videvo_480p/480p_videos/lotus.mp4")
     write_csv(data / "LOVEU-TGVE-2023_Dataset.csv", official_rows())
     return data
 
@@ -157,7 +159,7 @@ def test_a_broken_tgve_table_is_refused(
 
 
 def test_v2vbench_comes_in(tmp_path: Path) -> None:
-    film(tmp_path / "videos/hike.mp4")
+    make_video(tmp_path / "videos/hike.mp4")
     edits = [
         {"prompt": "a superman hikes"},
         {"prompt": "pixel art", "type": "style"},
@@ -183,8 +185,8 @@ HEADING = ["clip", "source_prompt", "prompt", "type", "edit", "frames"]
 
 def test_a_folder_of_clips_comes_in(tmp_path: Path) -> None:
     folder = tmp_path / "My Clips"
-    film(folder / "Car Turn.mp4")
-    film(folder / "12e4.mov")
+    make_video(folder / "Car Turn.mp4")
+    make_video(folder / "12e4.mov")
     rows = [["Car Turn.mp4", "a car turns", "a car, in snow", "style", "", "3"], ["Car Turn", "", "a bus", "object", "bus", ""],
             ["Car Turn", "", "a car in Mars' sand", "style", "", ""], ["12e4", "", "on", "several", "1e5", ""],
             ["", "", "", "", "", ""]]  # fmt: skip
@@ -208,7 +210,7 @@ def test_a_folder_of_clips_comes_in(tmp_path: Path) -> None:
 
 
 def test_every_problem_of_a_table_is_a_line(tmp_path: Path) -> None:
-    film(tmp_path / "car.mp4")
+    make_video(tmp_path / "car.mp4")
     rows = [["cra", "", "a bus", "subject", "", ""], ["car", "", "a bus", "stile", "", ""], ["car", "", "", "style", "", ""],
             ["car", "", "p", "style", "x", "3"], ["car", "", "q", "style", "x", ""], ["car", "", "r", "style", "", "4"],
             ["car", "", "s", "style", "", "many"]]  # fmt: skip
@@ -252,7 +254,7 @@ def test_ids_are_plain() -> None:
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
-    film(tmp_path / "Big Fish.mp4")
+    make_video(tmp_path / "Big Fish.mp4")
     edits = {"red": {"type": "attribute", "prompt": "red"}, "sea": {"type": "background", "prompt": "sea"}}
     return build_suite(
         {"name": "mine", "clips": {"fish": {"path": "Big Fish.mp4", "prompt": "a fish", "edits": edits}}}, tmp_path
@@ -272,7 +274,7 @@ def test_folders_of_pictures_are_read_in_any_shape(
 
 def test_pictures_are_ordered_by_number_not_by_name(tmp_path: Path) -> None:
     frames = moving_square(12, (32, 24))
-    film(tmp_path / "fish.mp4", frames)
+    make_video(tmp_path / "fish.mp4", frames)
     edits = {"red": {"type": "style", "prompt": "red"}}
     suite = build_suite({"name": "mine", "clips": {"fish": {"path": "fish.mp4", "edits": edits}}}, tmp_path)
     pictures(tmp_path / "theirs/fish/style", frames, digits=1)
@@ -281,12 +283,12 @@ def test_pictures_are_ordered_by_number_not_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["fish/red.mp4", "fish--red.mp4", "fish/0.mov", "DAVIS_480p/fish/red.mp4"])
 def test_videos_are_found(tmp_path: Path, suite: Suite, name: str) -> None:
-    film(tmp_path / "theirs" / name)
+    make_video(tmp_path / "theirs" / name)
     assert read_results_folder(tmp_path / "theirs", suite) == {("fish", "red"): tmp_path / "theirs" / name}
 
 
 def test_pictures_are_preferred_to_a_video_of_the_same_edit(tmp_path: Path, suite: Suite) -> None:
-    film(tmp_path / "theirs/fish/red.mp4")
+    make_video(tmp_path / "theirs/fish/red.mp4")
     pictures(tmp_path / "theirs/fish/red")
     assert isinstance(read_results_folder(tmp_path / "theirs", suite)["fish", "red"], list)
 
@@ -322,7 +324,7 @@ def test_what_is_wrong_with_one_edit_is_one_line_and_the_others_stay(
 
 
 def test_videos_of_another_length_or_none_are_a_line(tmp_path: Path, suite: Suite) -> None:
-    film(tmp_path / "theirs/fish/red.mp4", FRAMES[:3])
+    make_video(tmp_path / "theirs/fish/red.mp4", FRAMES[:3])
     write_text(tmp_path / "theirs/fish/sea.mp4", "no video")
     found = read_results_folder(tmp_path / "theirs", suite)
     assert str(found["fish", "red"]).endswith("red.mp4: 3 frames, but the clip has 4; expected one for each")
@@ -350,7 +352,7 @@ def finished(folder: Path, suite: Suite, seeds: tuple[int, ...] = (33,), failed:
         for edit in clip.edits:
             for seed in seeds:
                 noisy = np.clip(FRAMES + random.normal(0, 20, FRAMES.shape), 0, 255).astype(np.uint8)
-                video = film(folder / f"runs/one/{clip.id}/{edit.id}/{seed}.mp4", noisy).relative_to(folder)
+                video = make_video(folder / f"runs/one/{clip.id}/{edit.id}/{seed}.mp4", noisy).relative_to(folder)
                 status = (
                     {"status": "failed", "reason": "no memory"}
                     if edit.id == failed
@@ -413,7 +415,7 @@ def test_v2vbench_there_and_back(tmp_path: Path, suite: Suite) -> None:
     found = read_results_folder(target / "one-33", suite)
     for key, frames in edited(tmp_path / "run", suite).items():
         assert np.array_equal(read_all(found[key]), frames)
-    film(tmp_path / "videos/fish.mp4")
+    make_video(tmp_path / "videos/fish.mp4")
     (clip,) = import_layout("v2vbench", tmp_path / "videos", target / "config.yaml", tmp_path / "again.yaml").clips
     assert [(edit.type, edit.prompt) for edit in clip.edits] == [("attribute", "red"), ("background", "sea")]
 
@@ -443,16 +445,16 @@ def test_export_refuses_what_it_cannot_do(tmp_path: Path, suite: Suite) -> None:
 
 @pytest.mark.slow
 def test_scores_are_the_same_after_a_round_trip(tint_suite: Callable[..., Path], tmp_path: Path) -> None:
-    from videoedit.evaluation import choose_contestants, run_suite
+    from videoedit.evaluation import choose_entries, run_suite
 
     suite = read_suite(tint_suite())
-    ours = run_suite(suite, choose_contestants(suite, ["tint"]), tmp_path / "ours")
+    ours = run_suite(suite, choose_entries(suite, ["tint"]), tmp_path / "ours")
     ways = {"exact": ("tgve", "png"), "other": ("v2vbench", None), "lossy": ("tgve", None)}
     back = [
         f"{name}={export_results(tmp_path / 'ours', layout, tmp_path / name, pictures=kind) / 'tint'}"
         for name, (layout, kind) in ways.items()
     ]
-    theirs = run_suite(suite, choose_contestants(suite, [], back), tmp_path / "theirs")
+    theirs = run_suite(suite, choose_entries(suite, [], back), tmp_path / "theirs")
     after = {unit.name[:3]: unit.figures for unit in theirs.units}
     edits = [unit for unit in ours.units if unit.method == "tint"]
     assert len(edits) == 4
