@@ -31,6 +31,7 @@ from videoedit.evaluation.suite import Suite, SuiteError, content, nearest
 from videoedit.evaluation.units import Entry, Output, Unit, numbers_of, relative
 from videoedit.media.images import read_image
 from videoedit.media.video import iter_frames, probe, stretch_frames, write_video
+from videoedit.pipeline import plan_run
 from videoedit.plugins import METHODS, MethodSpec, all_methods, discover, get_method
 from videoedit.runs.planning import DEFAULT_FRAMES, Plan
 from videoedit.runs.progress import Progress
@@ -215,8 +216,7 @@ class InstalledMethod:
 
     def plan(self, units: Sequence[Unit]) -> Plan | None:
         config = self.config(units[0], list(dict.fromkeys(unit.edit.prompt for unit in units)))
-        plan: Plan = self.spec.load("plan")(config, units[0].info, estimate=True)
-        return plan
+        return plan_run(self.name, config, estimate=True)
 
     def edit(self, unit: Unit, folder: Path, progress: Progress) -> Output:
         from videoedit.pipeline import run_method
