@@ -10,7 +10,7 @@ from rerender.config import KeyframesConfig, PropagateConfig, RerenderConfig
 from rerender.keyframes import at_most, explicit, uniform
 from rerender.translation.attention import stored_bytes
 from rerender.translation.conditions import ControlSpec
-from rerender.translation.schedule import timetable
+from rerender.translation.schedule import step_schedule
 from videoedit.errors import InputError
 from videoedit.runs.planning import ModelShape, Plan, StagePlan, choose_frames, local_folder, working_size
 
@@ -36,7 +36,7 @@ def plan(config: RerenderConfig, info: VideoInfo, *, estimate: bool = False) -> 
     shape = ModelShape.read(folder) if folder else ModelShape.unknown()
     source = (info.width, info.height)
     size = working_size(source, config.video.size, factor=shape.factor, native=shape.native)
-    evaluations = timetable(config.translate, config.translate.steps).evaluations
+    evaluations = step_schedule(config.translate, config.translate.steps).evaluations
     one = _count(config, shape, folder, specs, size) if estimate and folder else 0.0
     notes = ["Scene cuts, if there are any, add key frames."] if config.keyframes.scene_cuts else []
     notes += [] if folder else ["The model is not on this disk yet: sizes are guessed, costs unknown."]
@@ -135,7 +135,7 @@ def _control_config(spec: ControlSpec, folder: Path | None) -> dict[str, Any] | 
 def _store_mb(config: RerenderConfig, shape: ModelShape, size: tuple[int, int]) -> float:
     """Of the features of the anchor and the previous key frame."""
     settings = config.translate
-    steps = len(timetable(settings, settings.steps).attention)
+    steps = len(step_schedule(settings, settings.steps).attention)
     itemsize = 2 if settings.store_dtype in ("float16", "bfloat16") else 4
     latent_size = (size[0] // shape.factor, size[1] // shape.factor)
     return stored_bytes(shape.unet, latent_size, steps, loose=settings.loose_attention, itemsize=itemsize) / 2**20

@@ -32,8 +32,8 @@ from rerender.translation.fusion import (
     latent_mask,
     soft_mask,
 )
-from rerender.translation.passes import AnchorMotion, Passes, Target
-from rerender.translation.schedule import timetable
+from rerender.translation.keyframe import AnchorMotion, Passes, Target
+from rerender.translation.schedule import step_schedule
 from videoedit.attention import FeatureStore, FrameState, attend
 from videoedit.diffusion import latents as codec
 from videoedit.diffusion.ddim import Schedule
@@ -100,7 +100,7 @@ class Translator:
         self.factor = codec.spatial_factor(models.vae)
         self.negative_embeds, self.prompt_embeds = encode_prompts(models, [negative_prompt, prompt]).split(1)
         steps = len(Schedule.from_scheduler(models.scheduler, settings.steps).timesteps)
-        self.table = timetable(settings, steps)
+        self.table = step_schedule(settings, steps)
         if self.table.attention and not cross_frame_sites(models.unet, loose=settings.loose_attention):  # type: ignore[arg-type]
             logger.warning("loose_attention leaves this model no layer: attention_window has no effect")
         self.identity = digest(
@@ -214,8 +214,8 @@ class Translator:
 
     def _source(self, frame: np.ndarray) -> Tensor:
         """Clean latents of the source, in the anchor's colours if it has its own."""
-        recoloured = frame if self.palette is None else match_colors(frame, self.palette)
-        return self._encode(_pixels(recoloured, self.models))
+        recolored = frame if self.palette is None else match_colors(frame, self.palette)
+        return self._encode(_pixels(recolored, self.models))
 
     def _encode(self, pixels: Tensor) -> Tensor:
         """[1, 3, H, W] -> [1, C, h, w]: the mean of the posterior, or officially a draw from it."""

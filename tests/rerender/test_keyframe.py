@@ -14,8 +14,8 @@ from torch import nn
 
 from rerender.config import TranslateConfig
 from rerender.translation.attention import cross_frame_plan
-from rerender.translation.passes import AnchorMotion, Passes, Target
-from rerender.translation.schedule import timetable
+from rerender.translation.keyframe import AnchorMotion, Passes, Target
+from rerender.translation.schedule import step_schedule
 from videoedit.attention import FeatureStore, FrameState, attend
 from videoedit.diffusion.guidance import guided
 from videoedit.testing import SD_SCHEDULER
@@ -148,7 +148,7 @@ def inputs(seed):
 
 def passes_for(settings):
     return Passes(
-        timetable(settings, STEPS),
+        step_schedule(settings, STEPS),
         DDIMScheduler(**SD_SCHEDULER),
         FrameState(store=FeatureStore()),
         SEED,

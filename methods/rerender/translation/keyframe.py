@@ -17,7 +17,7 @@ from torch import Tensor
 from rerender.translation.adain import adain, statistics
 from rerender.translation.attention import ANCHOR, PREVIOUS
 from rerender.translation.fusion import flat_region, pixel_aware, shape_aware
-from rerender.translation.schedule import Timetable
+from rerender.translation.schedule import StepSchedule
 from videoedit.attention import FeatureStore, FrameState
 from videoedit.diffusion.ddim import Schedule, add_noise
 from videoedit.diffusion.sampling import Denoiser, StepInfo, ddim_sample
@@ -56,7 +56,7 @@ class Noise:
     fusion: dict[int, Tensor]  # by step
 
     @classmethod
-    def draw(cls, like: Tensor, seed: int, table: Timetable, *, second: bool) -> Noise:
+    def draw(cls, like: Tensor, seed: int, table: StepSchedule, *, second: bool) -> Noise:
         """The official stream of one pass: x_T; in each step the injection's, the fusion's, and DDIM's own (unused)."""
         generator = torch.Generator().manual_seed(seed)
 
@@ -82,7 +82,7 @@ class Noise:
 class Passes:
     """Samples key frames in order, and remembers of the anchor and the previous one what the next needs."""
 
-    table: Timetable
+    table: StepSchedule
     scheduler: Any
     state: FrameState  # shared with the attention processors; its store holds the features
     seed: int
@@ -214,7 +214,7 @@ class Passes:
         source: Tensor | None,
         noise: Noise,
         *,
-        table: Timetable | None = None,
+        table: StepSchedule | None = None,
         edit_latents: Callable[[Tensor, StepInfo], Tensor] = lambda latents, info: latents,
         edit_x0: Callable[[Tensor, StepInfo], Tensor] | None = None,
         read: tuple[str, ...] = (),
