@@ -1,50 +1,126 @@
-"""The sampling of one key frame, on latents: what the anchor leaves behind, and the two passes of every later key.
+"""The loop of one key frame: DDIM on the noised source, tied to the anchor and the previous key frame step by step.
 
-Rerender-A-Video, section 4.1 and Alg. 1. All latents are [1, C, h, w] float32. Nothing here knows of pixels, text or
-ControlNets: those are behind the denoiser.
+Yang et al., "Rerender A Video", section 4.1 and Alg. 1. All latents are [1, C, h, w] float32. Nothing here knows of
+pixels, text or ControlNets: they are behind the denoiser and the target.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from rerender.translation.adain import adain, statistics
-from rerender.translation.attention import ANCHOR, PREVIOUS
+from rerender.translation.attention import cross_frame_plan
+from rerender.translation.freeu import freeu
 from rerender.translation.fusion import flat_region, pixel_aware, shape_aware
+from rerender.translation.memory import Memory
 from rerender.translation.schedule import StepSchedule
-from videoedit.attention import FeatureStore, FrameState
-from videoedit.diffusion.ddim import Schedule, add_noise
-from videoedit.diffusion.sampling import Denoiser, StepInfo, ddim_sample
+from videoedit.attention import FrameState, attend
+from videoedit.diffusion.ddim import Schedule, add_noise, predict_eps, predict_x0, signal_and_noise
+
+if TYPE_CHECKING:
+    from rerender.config import TranslateConfig
+    from videoedit.diffusion.sampling import Denoiser
 
 
 @dataclass(frozen=True)
-class AnchorMotion:
-    """Where the anchor's latents go."""
+class Network:
+    """What denoises a key frame."""
 
-    flow: Tensor  # [1, 2, h, w] from the frame to the anchor, in latent cells
-    trust: Tensor  # [1, 1, h, w], 1 where the anchor shows the same thing
+    unet: Any
+    denoise: Denoiser  # `unet` under guidance, the prompt and the frame's controls
+    schedule: Schedule
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the second pass is pulled to."""
+    """The picture that the second pass is pulled to."""
 
     latents: Tensor  # [1, C, h, w] clean
     mask: Tensor  # [1, 1, h, w], 1 = pull, 0 = leave to the model
 
 
 @dataclass(frozen=True)
-class Fork:
-    """The state of the first pass where the second leaves it."""
+class Ties:
+    """What binds a key frame to the anchor and the previous one."""
 
-    latents: Tensor
-    direction: Tensor | None
+    flow: Tensor  # [1, 2, h, w] from the frame to the anchor, in latent cells
+    trust: Tensor  # [1, 1, h, w], 1 where the anchor shows the same thing
+    target: Callable[[Tensor], Target]  # from the clean latents of the first pass
+
+
+@torch.no_grad()
+def translate_keyframe(
+    network: Network,
+    source: Tensor,  # clean latents of the frame
+    memory: Memory,
+    steps: StepSchedule,
+    settings: TranslateConfig,
+    *,
+    seed: int,
+    ties: Ties | None = None,  # None: the frame is its shot's anchor
+) -> Tensor:
+    """Clean latents of the edited key frame; its features, and an anchor's predicted x0, go to `memory`."""
+    schedule, state = network.schedule, FrameState(store=memory.features)
+    read, tag = memory.roles(settings.update_every)
+    fork: tuple[int, Tensor, Tensor] | None = None
+    target: Target | None = None
+    plan = cross_frame_plan(network.unet, state, loose=settings.loose_attention)
+    # FreeU, at every step: stronger features from below, weaker low frequencies in the skips.
+    with attend(network.unet, plan), freeu(network.unet, *settings.freeu):
+        for last in (False, True) if ties and steps.fusion else (True,):
+            noise = Noise.draw(source, seed, steps, fused=target is not None)
+            start, latents, direction = fork or (steps.start, noise.initial, None)
+            for step, t in enumerate(schedule.timesteps[start:], start):
+                alpha_bar = schedule.alpha_bar(t)
+                if step == steps.inject:  # SDEdit: go on from the noised source
+                    latents = add_noise(source, noise.injection, alpha_bar)
+                if direction is None:  # of x_t = sqrt(a_t) x0 + direction
+                    direction = add_noise(torch.zeros_like(source), noise.injection, alpha_bar)
+                if step == steps.fork:  # so far the second pass would do the same
+                    fork = step, latents, direction
+                # Pixel-aware fusion: the second pass is pulled to the warped results, as noisy as itself.
+                if target and step in steps.fusion:
+                    noisy_target = add_noise(target.latents, noise.fusion[step], alpha_bar)
+                    latents = _pull(latents, direction, noisy_target, target.mask, settings)
+                # Cross-frame attention (Eq. 3): the decoder looks at the anchor and the previous key frame as they were
+                # at this step, and remembers this frame of the last pass that makes the step.
+                attends = step in steps.attention
+                state.step, state.read = step, read if attends else ()
+                state.write = tag if attends and (last or step < steps.fork) else None
+                output = network.denoise(latents, t).to(latents.dtype)
+                x0 = schedule.constrain_x0(predict_x0(latents, output, alpha_bar, schedule.prediction_type))
+                eps = predict_eps(latents, output, alpha_bar, schedule.prediction_type)
+                if ties is None and step in steps.remembered:
+                    memory.anchor_x0[step] = x0
+                # Color-aware adjustment (AdaIN): each channel takes the mean and contrast of the anchor's x0.
+                if ties and step in steps.adain:
+                    x0 = adain(x0, *statistics(memory.anchor_x0[step]))
+                # Shape-aware fusion: where the anchor shows the same thing, its x0, moved along the flow.
+                if ties and step in steps.shape:
+                    x0 = shape_aware(x0, memory.anchor_x0[step], ties.flow, ties.trust)
+                signal, spread = signal_and_noise(schedule.alpha_bar_prev(t), latents.dtype)
+                direction = spread * eps
+                latents = signal * x0 + direction
+            if ties and not last:
+                target = ties.target(latents)
+    return latents
+
+
+def _pull(latents: Tensor, direction: Tensor, noisy_target: Tensor, mask: Tensor, settings: TranslateConfig) -> Tensor:
+    return pixel_aware(
+        latents,
+        direction,
+        noisy_target,
+        settings.fusion_strength * mask,
+        flat_region(mask),
+        inner_strength=settings.inner_strength,
+        smooth_boundary=settings.smooth_boundary,
+    )
 
 
 @dataclass(frozen=True)
@@ -52,199 +128,23 @@ class Noise:
     """Every random number of a pass, drawn before it; the same for all frames, which keeps them alike."""
 
     initial: Tensor
-    injection: Tensor | None
-    fusion: dict[int, Tensor]  # by step
+    injection: Tensor  # in the noised source, or without an injection the initial noise
+    fusion: dict[int, Tensor]  # in the target, by step
 
     @classmethod
-    def draw(cls, like: Tensor, seed: int, table: StepSchedule, *, second: bool) -> Noise:
+    def draw(cls, like: Tensor, seed: int, steps: StepSchedule, *, fused: bool) -> Noise:
         """The official stream of one pass: x_T; in each step the injection's, the fusion's, and DDIM's own (unused)."""
         generator = torch.Generator().manual_seed(seed)
 
         def normal() -> Tensor:
             return torch.randn(like.shape, generator=generator).to(like)
 
-        initial, injection, fusion = normal(), None, {}
-        for step in range(table.num_steps):
-            if step == table.inject:
+        initial = injection = normal()
+        fusion = {}
+        for step in range(steps.num_steps):
+            if step == steps.inject:
                 injection = normal()
-            if second and step in table.fusion:
+            if fused and step in steps.fusion:
                 fusion[step] = normal()
             normal()
         return cls(initial, injection, fusion)
-
-    @property
-    def start(self) -> Tensor:
-        """The noise in the latents of the first step."""
-        return self.initial if self.injection is None else self.injection
-
-
-@dataclass
-class Passes:
-    """Samples key frames in order, and remembers of the anchor and the previous one what the next needs."""
-
-    table: StepSchedule
-    scheduler: Any
-    state: FrameState  # shared with the attention processors; its store holds the features
-    seed: int
-    fusion_strength: float = 0.5
-    inner_strength: float = 0.9
-    smooth_boundary: bool = True
-    anchor_x0: dict[int, Tensor] = field(default_factory=dict)  # by step
-    has_previous: bool = False
-
-    @property
-    def store(self) -> FeatureStore:
-        assert self.state.store is not None
-        return self.state.store
-
-    def unbound(self, denoise: Denoiser, like: Tensor) -> Tensor:
-        """A picture from pure noise, of which nothing is remembered."""
-        table = replace(self.table, start=0, inject=None)
-        return self._sample(denoise, None, Noise.draw(like, self.seed, table, second=False), table=table)
-
-    def anchor(self, denoise: Denoiser, source: Tensor) -> Tensor:
-        """The first key frame of a shot: features and predicted x0 of its steps are remembered."""
-
-        def remember(x0: Tensor, info: StepInfo) -> Tensor:
-            if info.step in self.table.remembered:
-                self.anchor_x0[info.step] = x0
-            return x0
-
-        noise = Noise.draw(source, self.seed, self.table, second=False)
-        return self._sample(denoise, source, noise, edit_x0=remember, write=lambda step: ANCHOR)
-
-    def first(
-        self, denoise: Denoiser, source: Tensor, motion: AnchorMotion, *, update: bool = True
-    ) -> tuple[Tensor, Fork | None]:
-        """First pass of a later key frame: its latents without pixel-aware fusion, and where the second starts.
-
-        `update`: this frame becomes the previous one for attention. Its features before the fork are kept here, as
-        the second pass would only make them again.
-        """
-        forks: list[Fork] = []
-
-        def leave(latents: Tensor, info: StepInfo) -> Tensor:
-            if info.step == self.table.fork:
-                forks.append(Fork(latents, info.direction))
-            return latents
-
-        latents = self._sample(
-            denoise,
-            source,
-            Noise.draw(source, self.seed, self.table, second=False),
-            edit_latents=leave,
-            edit_x0=self._constrain(motion),
-            read=self._tags,
-            write=lambda step: PREVIOUS if update and step < self.table.fork else None,
-        )
-        if not self.table.fusion:
-            self.has_previous |= update
-        return latents, forks[0] if forks else None
-
-    def second(
-        self,
-        denoise: Denoiser,
-        source: Tensor,
-        motion: AnchorMotion,
-        target: Target,
-        fork: Fork,
-        *,
-        update: bool = True,
-    ) -> Tensor:
-        """Second pass: the first from its fork on, pulled to `target` at the steps of pixel-aware fusion."""
-        noise = Noise.draw(source, self.seed, self.table, second=True)
-        latents = self._sample(
-            denoise,
-            source,
-            noise,
-            edit_latents=self._fuse(target, noise),
-            edit_x0=self._constrain(motion),
-            read=self._tags,
-            write=lambda step: PREVIOUS if update else None,
-            fork=fork,
-        )
-        self.has_previous |= update
-        return latents
-
-    # -- the seams -------------------------------------------------------------------------------------
-
-    @property
-    def _tags(self) -> tuple[str, ...]:
-        return (ANCHOR, PREVIOUS) if self.has_previous else (ANCHOR,)
-
-    def _constrain(self, motion: AnchorMotion) -> Callable[[Tensor, StepInfo], Tensor]:
-        """The anchor's colours, then its shapes, on the predicted x0."""
-
-        def edit_x0(x0: Tensor, info: StepInfo) -> Tensor:
-            if info.step in self.table.adain:
-                x0 = adain(x0, *statistics(self.anchor_x0[info.step]))
-            if info.step in self.table.shape:
-                x0 = shape_aware(x0, self.anchor_x0[info.step], motion.flow, motion.trust)
-            return x0
-
-        return edit_x0
-
-    def _fuse(self, target: Target, noise: Noise) -> Callable[[Tensor, StepInfo], Tensor]:
-        schedule = self._schedule
-        weight, flat = self.fusion_strength * target.mask, flat_region(target.mask)
-
-        def edit_latents(latents: Tensor, info: StepInfo) -> Tensor:
-            if info.step not in self.table.fusion:
-                return latents
-            alpha_bar = schedule.alpha_bar(info.t)
-            direction = info.direction
-            if direction is None:  # the first step: the noise that was put in
-                direction = add_noise(torch.zeros_like(latents), noise.start, alpha_bar)
-            noisy_target = add_noise(target.latents, noise.fusion[info.step], alpha_bar)
-            return pixel_aware(
-                latents,
-                direction,
-                noisy_target,
-                weight,
-                flat,
-                inner_strength=self.inner_strength,
-                smooth_boundary=self.smooth_boundary,
-            )
-
-        return edit_latents
-
-    def _sample(
-        self,
-        denoise: Denoiser,
-        source: Tensor | None,
-        noise: Noise,
-        *,
-        table: StepSchedule | None = None,
-        edit_latents: Callable[[Tensor, StepInfo], Tensor] = lambda latents, info: latents,
-        edit_x0: Callable[[Tensor, StepInfo], Tensor] | None = None,
-        read: tuple[str, ...] = (),
-        write: Callable[[int], str | None] = lambda step: None,
-        fork: Fork | None = None,
-    ) -> Tensor:
-        """The loop with the source put in at the table's step, and features read and written by step."""
-        table = table or self.table
-        schedule = self._schedule
-
-        def prepare(latents: Tensor, info: StepInfo) -> Tensor:
-            attends = info.step in table.attention
-            self.state.step = info.step
-            self.state.read = read if attends else ()
-            self.state.write = write(info.step) if attends else None
-            if info.step == table.inject and source is not None and noise.injection is not None:
-                latents = add_noise(source, noise.injection, schedule.alpha_bar(info.t))
-            return edit_latents(latents, info)
-
-        return ddim_sample(
-            denoise,
-            noise.initial if fork is None else fork.latents,
-            self.scheduler,
-            table.num_steps,
-            edit_x0=edit_x0,
-            edit_latents=prepare,
-            start=table.start if fork is None else table.fork,
-            direction=None if fork is None else fork.direction,
-        )
-
-    @cached_property
-    def _schedule(self) -> Schedule:
-        return Schedule.from_scheduler(self.scheduler, self.table.num_steps)
