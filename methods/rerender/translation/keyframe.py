@@ -87,8 +87,8 @@ def translate_keyframe(
                 if target and step in steps.fusion:
                     noisy_target = add_noise(target.latents, noise.fusion[step], alpha_bar)
                     latents = _pull(latents, direction, noisy_target, target.mask, settings)
-                # Cross-frame attention (Eq. 3): the decoder looks at the anchor and the previous key frame as they were
-                # at this step, and remembers this frame of the last pass that makes the step.
+                # Cross-frame attention (Eq. 3): keys and values are the anchor's and the previous key frame's features
+                # of this step. This frame's are kept for the next one, from the last pass that makes them.
                 attends = step in steps.attention
                 state.step, state.read = step, read if attends else ()
                 state.write = tag if attends and (last or step < steps.fork) else None
@@ -106,7 +106,7 @@ def translate_keyframe(
                 signal, spread = signal_and_noise(schedule.alpha_bar_prev(t), latents.dtype)
                 direction = spread * eps
                 latents = signal * x0 + direction
-            if ties and not last:
+            if ties and not last:  # what the key frame should have become
                 target = ties.target(latents)
     return latents
 
