@@ -14,7 +14,7 @@ from diffusers.models.attention_processor import Attention
 from torch import nn
 
 from rerender.config import TranslateConfig
-from rerender.translation.keyframe import Network, Target, Ties, translate_keyframe
+from rerender.translation.keyframe import Network, Noise, Target, Ties, translate_keyframe
 from rerender.translation.memory import Memory
 from rerender.translation.schedule import step_schedule
 from videoedit.diffusion.ddim import Schedule
@@ -210,3 +210,19 @@ def test_the_second_pass_may_start_at_the_first_fused_step(toy, strength):
             results.append(subject.run(source, ties)[0])
     assert torch.equal(results[0], results[2]) and torch.equal(results[1], results[3])
     assert not torch.equal(results[0], results[1])
+
+
+def test_the_noise_of_a_first_fused_step_is_that_of_the_source(toy):
+    """Fusion takes the noisy source apart into source and noise, although no step has come before."""
+    subject = Subject(toy, TranslateConfig(strength=0.75, fusion_window=(0.0, 0.2)))
+    subject.run(normal(*SHAPE, seed=50))
+    source, ties, target = inputs(10)
+    target = replace(target, mask=torch.ones_like(target.mask))
+    seen, denoise = [], subject.network.denoise
+    subject.network = replace(subject.network, denoise=lambda x, t: denoise(seen.append(x) or x, t))
+    subject.run(source, replace(ties, target=lambda direct: target))
+    start = subject.steps.start
+    noise = Noise.draw(source, SEED, subject.steps, fused=True)
+    a = subject.network.schedule.alpha_bar(subject.network.schedule.timesteps[start])
+    noises = 0.5 * noise.fusion[start] + 0.9 * 0.75**0.5 * noise.injection
+    close(seen[STEPS - start], a**0.5 * (0.5 * target.latents + 0.5 * source) + (1 - a) ** 0.5 * noises)

@@ -255,6 +255,16 @@ def test_a_model_without_finer_layers_cannot_be_loose(translator, caplog):
     assert "attention_window has no effect" in caplog.text
 
 
+def test_a_palette_made_from_noise_shows_nothing_of_the_source(models, frames):
+    config = TranslateConfig(steps=4, preserve_color=False)
+    palettes = []
+    for frame in (frames[0], 255 - frames[0]):
+        subject = Translator(models, Controls(), config, FLOW, prompt="a cat")
+        subject.translate(frame, 0)
+        palettes.append(subject.memory.palette)
+    assert np.array_equal(palettes[0], palettes[1])
+
+
 def test_works_without_controls(models, frames):
     subject = Translator(models, Controls(), TranslateConfig(steps=4), FLOW, prompt="a cat")
     assert run(subject, frames).shape == (3, 32, 32, 3)
