@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from results_schema import RESULTS, Hardware, Result, Row, as_text
 
-from videoedit.runs.folder import write_text
+from videoedit.files import write_text
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("videoedit", "torch", "diffusers", "transformers", "numpy", "opencv-python-headless", "numba", "scipy")

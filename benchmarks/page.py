@@ -11,9 +11,9 @@ from pathlib import Path
 
 from results_schema import RESULTS, Result, Row, read_result, result_files
 
+from videoedit.files import write_text
 from videoedit.pages.html import render
 from videoedit.pages.plots import Scale
-from videoedit.runs.folder import write_text
 
 ORDER = (
     "attention",

@@ -10,7 +10,7 @@ from rerender.config import KeyframesConfig, PropagateConfig, RerenderConfig
 from rerender.keyframes import at_most, explicit, uniform
 from rerender.translation.attention import stored_bytes
 from rerender.translation.conditions import ControlSpec
-from rerender.translation.schedule import timetable
+from rerender.translation.schedule import step_schedule
 from videoedit.errors import InputError
 from videoedit.runs.planning import ModelShape, Scene, StagePlan
 
@@ -28,7 +28,7 @@ def plan(config: RerenderConfig, scene: Scene) -> tuple[list[StagePlan], list[st
         raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
     specs = [ControlSpec.parse(text) for text in config.controls]
     keys, choosing = plan_keyframes(config.keyframes, scene.frames)
-    evaluations = timetable(config.translate, config.translate.steps).evaluations
+    evaluations = step_schedule(config.translate, config.translate.steps).evaluations
     one = _count(config, scene.shape, scene.folder, specs, scene.size) if scene.known_shape else 0.0
     translate = StagePlan(
         "translate",
@@ -115,7 +115,7 @@ def _control_config(spec: ControlSpec, folder: Path | None) -> dict[str, Any] | 
 def _store_mb(config: RerenderConfig, shape: ModelShape, size: tuple[int, int]) -> float:
     """Of the features of the anchor and the previous key frame."""
     settings = config.translate
-    steps = len(timetable(settings, settings.steps).attention)
+    steps = len(step_schedule(settings, settings.steps).attention)
     itemsize = 2 if settings.store_dtype in ("float16", "bfloat16") else 4
     latent_size = (size[0] // shape.factor, size[1] // shape.factor)
     return stored_bytes(shape.unet, latent_size, steps, loose=settings.loose_attention, itemsize=itemsize) / 2**20

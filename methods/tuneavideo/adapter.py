@@ -15,7 +15,7 @@ from torch import Tensor
 from tuneavideo.unet_folder import DAMAGED, read_tensors
 from tuneavideo.video_unet import VideoUNet
 from videoedit.errors import WeightsError
-from videoedit.runs.folder import atomic_path
+from videoedit.files import atomic_path
 
 ADAPTER_FORMAT = "videoedit.tuneavideo.adapter/1"
 BASE_SAMPLE = "base_sample"  # the tensor in an adapter file that tells which UNet it belongs to

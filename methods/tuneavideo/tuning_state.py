@@ -18,7 +18,7 @@ from torch.nn import Parameter
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from videoedit.errors import MethodError, WeightsError
-from videoedit.runs.folder import atomic_path
+from videoedit.files import atomic_path
 
 FORMAT = "videoedit.tuneavideo.tuning/1"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")

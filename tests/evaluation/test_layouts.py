@@ -21,9 +21,9 @@ from videoedit.evaluation.layouts.imported import read_results_folder
 from videoedit.evaluation.layouts.suites import import_layout
 from videoedit.evaluation.results import MethodInfo, Results, UnitResult, write_results
 from videoedit.evaluation.suite import Suite, SuiteError, build_suite, dump_suite, read_suite
+from videoedit.files import write_text
 from videoedit.media.images import read_image
 from videoedit.media.video import iter_frames, probe, write_video
-from videoedit.runs.folder import write_text
 from videoedit.testing import moving_square
 
 FRAMES = moving_square(4, (32, 24))

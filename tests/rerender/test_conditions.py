@@ -63,7 +63,7 @@ def test_edges():
     assert edges.shape == (32, 32) and set(np.unique(edges)) == {0, 255}
     equal_grey = np.zeros((32, 32, 3), np.uint8)
     equal_grey[:, :16, 0], equal_grey[:, 16:, 1] = 196, 100  # red, green of one brightness
-    assert canny_edges(equal_grey, (50, 100)).any() and not canny_edges(equal_grey, (50, 100), grey=True).any()
+    assert canny_edges(equal_grey, (50, 100)).any() and not canny_edges(equal_grey, (50, 100), gray=True).any()
 
 
 def test_maps_have_the_size_of_the_frame_and_three_channels():
@@ -139,7 +139,7 @@ def test_the_embedded_controlnet_is_found_and_only_knows_canny():
     models = load_models("mini", device="cpu")
     controls = load_controls([ControlSpec("canny")], models)
     frame = moving_square(1, (64, 64))[0]
-    assert np.array_equal(controls.maps(frame)[0][..., 0], canny_edges(frame, (60, 140), grey=True))
+    assert np.array_equal(controls.maps(frame)[0][..., 0], canny_edges(frame, (60, 140), gray=True))
     with pytest.raises(WeightsError, match="embedded model has no ControlNet for 'depth', only for canny"):
         load_controls([ControlSpec("depth")], models)
 

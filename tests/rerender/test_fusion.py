@@ -103,6 +103,13 @@ def test_soft_mask_extremes():
     assert soft[16, 7] == 0  # 4 pixels of dilation and 4 of blur
 
 
+@pytest.mark.parametrize("size", [5, 9, 17, 33])  # of autoencoders with 4, 8, 16 and 32 pixels a latent
+def test_what_is_occluded_is_masked_entirely(size):
+    """Exactly 1, although the taps of the blur may sum up to a little less."""
+    occluded = torch.rand(1, 1, 21, 34, generator=generator()) < 0.1
+    assert (soft_mask(occluded, size)[occluded] == 1).all()
+
+
 def test_latent_mask_trusts_a_cell_only_if_all_its_pixels_are_trusted():
     soft = occlusion((8, 12), (1, 5)).float() * 0.25
     expected = torch.ones(1, 1, 2, 3)

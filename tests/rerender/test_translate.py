@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 import videoedit
 from rerender.config import TranslateConfig
 from rerender.translation.conditions import Control, Controls, ControlSpec, canny_edges, load_controls
-from rerender.translation.translate import Translator, translate_keyframes
+from rerender.translation.translate import Translator
 from videoedit.errors import InputError, WeightsError
 from videoedit.media.video import read_video, stretch_frames
 from videoedit.models.loading import load_models
@@ -132,8 +133,7 @@ def test_same_bytes_again_and_the_networks_are_as_before(translator, models, fra
 
 def test_fused_passes_equal_whole_ones_bit_for_bit(translator, frames, baseline):
     whole = translator()
-    whole.table = replace(whole.table, fork=whole.table.start)
-    whole.start_shot()
+    whole.steps = replace(whole.steps, fork=whole.steps.start)
     assert np.array_equal(run(whole, frames), baseline)
     fused = translator()
     run(fused, frames)
@@ -152,7 +152,7 @@ def test_evaluations_of_a_key_frame(translator, models, frames):
                 calls.clear()
                 subject.translate(frames[index], index)
                 counted.append(len(calls))
-            assert counted[-1] == subject.table.evaluations
+            assert counted[-1] == subject.steps.evaluations
     finally:
         handle.remove()
     assert counted == [15, 23, 20, 40]
@@ -200,22 +200,69 @@ def test_the_store_can_be_kept_small(translator, frames):
     for dtype in (None, "float16"):
         subject = translator(store_dtype=dtype, store_device="cpu")
         run(subject, frames)
-        sizes[dtype] = subject.passes.store.nbytes
+        sizes[dtype] = subject.memory.features.nbytes
     # anchor and previous; 6 steps; [uncond, cond]; two layers of 64 tokens and 16 channels, float32
     assert sizes[None] == 2 * 6 * 2 * 2 * 64 * 16 * 4 == 2 * sizes["float16"]
 
 
 def test_each_shot_has_its_own_anchor(translator, frames):
-    keys, cuts = (0, 3, 4, 7), (4,)
-    together = dict(translate_keyframes(translator(), frames, keys, len(frames), cuts))
-    assert list(together) == [0, 3, 4, 7]
-    alone = run(translator(), frames, (4, 7))
-    assert np.array_equal(together[4], alone[0]) and np.array_equal(together[7], alone[1])
+    subject = translator()
+    run(subject, frames, (0, 3))
+    subject.start_shot()
+    assert subject.previous is None
+    assert np.array_equal(run(subject, frames, (4, 7)), run(translator(), frames, (4, 7)))
+
+
+def test_only_motion_back_to_the_reference_counts(translator, frames, baseline):
+    """Flow and occlusion the other way round change nothing, occlusion of the reference does."""
+
+    def other_way(pair):
+        return replace(pair, fwd=-3 * pair.fwd, occ_fwd=~pair.occ_fwd)
+
+    def hidden(pair):
+        return replace(pair, occ_bwd=~pair.occ_bwd)
+
+    results = []
+    for change in (other_way, hidden):
+        subject = translator()
+        subject.flow_fn = lambda *args, change=change, **options: change(FLOW(*args, **options))
+        results.append(run(subject, frames))
+    assert np.array_equal(results[0], baseline)
+    assert not np.array_equal(results[1][1], baseline[1])
+
+
+def test_each_reference_has_its_own_mask(translator, frames):
+    """The previous key frame shows through where the anchor is hidden, and nowhere else."""
+
+    def last_key(anchor_hidden, previous_hidden):
+        def flow(*args, indices):
+            pair = FLOW(*args, indices=indices)
+            hidden = {(0, 4): anchor_hidden, (2, 4): previous_hidden}.get(indices, False)
+            return replace(pair, occ_bwd=torch.full_like(pair.occ_bwd, hidden))
+
+        subject = translator(inpaint=False, shape_window=None)  # the masks serve the blend alone
+        subject.flow_fn = flow
+        return run(subject, frames)[-1]
+
+    results = {hidden: last_key(*hidden) for hidden in itertools.product((False, True), repeat=2)}
+    assert np.array_equal(results[False, False], results[False, True])
+    assert not np.array_equal(results[False, False], results[True, False])
+    assert not np.array_equal(results[True, False], results[True, True])
 
 
 def test_a_model_without_finer_layers_cannot_be_loose(translator, caplog):
     translator(loose_attention=True)
     assert "attention_window has no effect" in caplog.text
+
+
+def test_a_palette_made_from_noise_shows_nothing_of_the_source(models, frames):
+    config = TranslateConfig(steps=4, preserve_color=False)
+    palettes = []
+    for frame in (frames[0], 255 - frames[0]):
+        subject = Translator(models, Controls(), config, FLOW, prompt="a cat")
+        subject.translate(frame, 0)
+        palettes.append(subject.memory.palette)
+    assert np.array_equal(palettes[0], palettes[1])
 
 
 def test_works_without_controls(models, frames):

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from videoedit.config import Section
 from videoedit.errors import InputError
 from videoedit.evaluation.suite import EditType
-from videoedit.runs.folder import write_text
+from videoedit.files import write_text
 
 SCHEMA_VERSION = 1  # as in Results
 RESULTS = "results.json"

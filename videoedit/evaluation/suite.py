@@ -21,7 +21,7 @@ from pydantic import BeforeValidator, Field
 
 from videoedit.config import FilePath, Section, Size, as_tuple, build_config, parse_assignments, read_yaml, set_value
 from videoedit.errors import ConfigError, InputError, VideoEditError
-from videoedit.runs.folder import digest, file_sha256
+from videoedit.files import digest, file_sha256
 
 SUITES = Path(__file__).parent / "suites"
 

@@ -15,8 +15,8 @@ from videoedit.config import Section
 from videoedit.errors import VideoEditError
 from videoedit.evaluation.results import MethodInfo
 from videoedit.evaluation.suite import Edit, SuiteClip, content
+from videoedit.files import digest
 from videoedit.media.video import VideoInfo, probe
-from videoedit.runs.folder import digest
 from videoedit.runs.planning import Plan
 from videoedit.runs.progress import Progress
 

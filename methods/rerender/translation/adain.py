@@ -30,5 +30,5 @@ def adain(latents: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     Here the variance is the biased one, as in instance normalisation. Both together reproduce the official code.
     """
     wide = widen(latents)
-    variance, centre = wide.var((2, 3), correction=0, keepdim=True), wide.mean((2, 3), keepdim=True)
-    return ((wide - centre) * (variance + EPS).rsqrt() * std + mean).to(latents)
+    variance, center = wide.var((2, 3), correction=0, keepdim=True), wide.mean((2, 3), keepdim=True)
+    return ((wide - center) * (variance + EPS).rsqrt() * std + mean).to(latents)

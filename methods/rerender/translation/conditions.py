@@ -22,11 +22,11 @@ from torch import Tensor
 from rerender.translation.hed import Hed
 from videoedit.diffusion.latents import spatial_factor
 from videoedit.errors import ConfigError, ToolError, WeightsError
+from videoedit.files import digest
 from videoedit.models.assets import is_embedded
 from videoedit.models.fetch import fetched
 from videoedit.models.loading import HUB_ID, fetch_from_hub, load_network, quiet_libraries
 from videoedit.models.weights import check_part, fingerprint, first_line, read_json
-from videoedit.runs.folder import digest
 from videoedit.types import Models
 
 Detector = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] RGB -> uint8 [H, W] or [H, W, 3]
@@ -206,17 +206,17 @@ def _plain(value: Any) -> Any:
 # -- detectors -----------------------------------------------------------------------------------------
 
 
-def canny_edges(frame: np.ndarray, thresholds: tuple[int, int], *, grey: bool = False) -> np.ndarray:
+def canny_edges(frame: np.ndarray, thresholds: tuple[int, int], *, gray: bool = False) -> np.ndarray:
     """uint8 [H, W, 3] RGB -> uint8 [H, W], 255 on edges: of any channel, as officially, or of the grey picture."""
     frame = np.ascontiguousarray(frame)
-    return cv2.Canny(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if grey else frame, *thresholds)
+    return cv2.Canny(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if gray else frame, *thresholds)
 
 
 def _detector(kind: str, models: Models, canny: tuple[int, int] | None) -> Detector:
     match kind:
         case "canny":
             mini = is_embedded(models.name)
-            return partial(canny_edges, thresholds=canny or (MINI_CANNY if mini else CANNY), grey=mini)
+            return partial(canny_edges, thresholds=canny or (MINI_CANNY if mini else CANNY), gray=mini)
         case "depth":
             return _depth(models)
         case "hed" if weights := fetched("hed"):

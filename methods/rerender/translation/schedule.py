@@ -1,10 +1,9 @@
-"""Which step of the sampling loop does what."""
+"""The steps of the sampling loop at which each constraint on a key frame acts."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,8 @@ CONSTRAINTS = ("attention", "shape", "fusion", "adain")
 
 
 @dataclass(frozen=True)
-class Timetable:
-    """Steps are numbered 0, 1, … along the whole schedule, from the noisiest on."""
+class StepSchedule:
+    """The work of each step. Steps are numbered 0, 1, … along the whole schedule, from the noisiest on."""
 
     num_steps: int
     start: int  # the first step that runs
@@ -40,7 +39,7 @@ class Timetable:
         return self.num_steps - self.start + self.num_steps - self.fork
 
 
-def timetable(settings: TranslateConfig, num_steps: int) -> Timetable:
+def step_schedule(settings: TranslateConfig, num_steps: int) -> StepSchedule:
     """Place the windows of `settings` on `num_steps` steps, and warn of those that can change nothing.
 
     Windows are fractions of the steps that run, and take in every step that they touch: each is live at every
@@ -51,17 +50,17 @@ def timetable(settings: TranslateConfig, num_steps: int) -> Timetable:
     strength = settings.strength
     if official:
         start, inject = 0, None if strength is None else int(num_steps * (1 - strength))
-        table = {name: _official_steps(name, _window(settings, name), num_steps) for name in CONSTRAINTS}
+        windows = {name: _official_steps(name, _window(settings, name), num_steps) for name in CONSTRAINTS}
     else:
         inject = None if strength is None else min(round(num_steps * (1 - strength)), num_steps - 1)
         start = inject or 0
-        table = {name: _steps(_window(settings, name), start, num_steps) for name in CONSTRAINTS}
-    fork = min(table["fusion"], default=num_steps)
-    if official and table["fusion"]:
+        windows = {name: _steps(_window(settings, name), start, num_steps) for name in CONSTRAINTS}
+    fork = min(windows["fusion"], default=num_steps)
+    if official and windows["fusion"]:
         fork = start
-    result = Timetable(num_steps, start, inject, fork, **table)
-    _warn_of_the_dead(result, settings)
-    return result
+    steps = StepSchedule(num_steps, start, inject, fork, **windows)
+    _warn_of_the_dead(steps, settings)
+    return steps
 
 
 def _window(settings: TranslateConfig, name: str) -> Window | None:
@@ -80,16 +79,15 @@ def _official_steps(name: str, window: Window | None, num_steps: int) -> frozens
     if window is None:
         return frozenset()
     first, last = (num_steps * edge for edge in window)
-    inside: Callable[[int], bool] = (
-        (lambda step: first < step < last) if name == "fusion" else (lambda step: first <= step <= last)
-    )
-    return frozenset(filter(inside, range(num_steps)))
+    if name == "fusion":
+        return frozenset(step for step in range(num_steps) if first < step < last)
+    return frozenset(step for step in range(num_steps) if first <= step <= last)
 
 
-def _warn_of_the_dead(table: Timetable, settings: TranslateConfig) -> None:
+def _warn_of_the_dead(steps: StepSchedule, settings: TranslateConfig) -> None:
     for name in CONSTRAINTS:
-        steps, window = getattr(table, name), _window(settings, name)
-        if window is None or any(step >= (table.inject or 0) for step in steps):
+        own, window = getattr(steps, name), _window(settings, name)
+        if window is None or any(step >= (steps.inject or 0) for step in own):
             continue
-        why = f"its steps run before the source is put in at step {table.inject}" if steps else "it holds no step"
+        why = f"its steps run before the source is put in at step {steps.inject}" if own else "it holds no step"
         logger.warning("%s_window %s has no effect: %s", name, list(window), why)

@@ -14,7 +14,7 @@ from typing import Any, get_args
 from videoedit.errors import ConfigError, InputError
 from videoedit.evaluation.layouts.imported import TGVE_TYPES
 from videoedit.evaluation.suite import EditType, nearest
-from videoedit.runs.folder import digest
+from videoedit.files import digest
 
 logger = logging.getLogger(__name__)
 

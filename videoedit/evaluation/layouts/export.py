@@ -25,7 +25,7 @@ from videoedit.evaluation.layouts.imported import TGVE_TYPES, edit_names
 from videoedit.evaluation.layouts.tgve import TGVE_NAME, TGVE_PROMPTS, TGVE_SOURCE, TGVE_SUBSETS, tgve_part
 from videoedit.evaluation.results import UnitResult, read_results
 from videoedit.evaluation.suite import Suite, SuiteClip, nearest, read_suite
-from videoedit.runs.folder import atomic_path, write_text
+from videoedit.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     import numpy as np

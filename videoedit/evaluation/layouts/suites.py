@@ -22,8 +22,8 @@ from videoedit.evaluation.layouts.imported import numbered
 from videoedit.evaluation.layouts.tgve import import_tgve, tgve_part
 from videoedit.evaluation.layouts.v2vbench import import_v2vbench
 from videoedit.evaluation.suite import Suite, build_suite, nearest
+from videoedit.files import write_text
 from videoedit.media.images import read_image
-from videoedit.runs.folder import write_text
 
 FRAME_RATE = Fraction(24)  # of clips that come as pictures, which have none
 

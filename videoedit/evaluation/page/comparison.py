@@ -20,10 +20,10 @@ from videoedit.evaluation.page.view import Method, View, counted
 from videoedit.evaluation.results import Results, UnitResult
 from videoedit.evaluation.statistics import ALL, editing_methods
 from videoedit.evaluation.tables import best
+from videoedit.files import write_text
 from videoedit.pages.embed import Cut
 from videoedit.pages.html import flatten, render
 from videoedit.pages.plots import Curve, over_frames
-from videoedit.runs.folder import write_text
 
 PAGE = "index.html"
 TEMPLATES = Path(__file__).parent / "templates"
