@@ -77,6 +77,8 @@ def run_method(
     folder = folder or default_folder(method, config)
     call = _Call(spec, config, *_plan(spec, config))
     path = _clip(config)
+    if not check_folder(folder, method=method, clip=path, sha256=call.sha256, fresh=fresh):
+        call.load()  # so that what cannot be used is refused before anything is written
     with open_workspace(folder, method=method, clip=path, sha256=call.sha256, fresh=fresh) as workspace:
         steps = Steps(workspace, progress)
         before = _signature(workspace)
@@ -131,6 +133,12 @@ class _Call:
         video = self.config.video
         read = open_video if self.spec.streams else read_video
         return read(self.path, start=video.start, stride=video.stride, num_frames=self.clip.num_frames)
+
+    def load(self) -> None:
+        """Load the models, and open the clip."""
+        if self.models is not None:
+            _ = self.models.unet
+        _ = self.clip.video
 
     def walk(self, steps: Steps) -> EditResult:
         """Go through the method's steps, and deliver its edits."""

@@ -113,15 +113,29 @@ def test_weights_that_cannot_be_used(spoil, expected, clip, tmp_path: Path, caps
     assert_refused(edit(clip, "--prompt", "x", "--model", folder, "-o", out, capsys=capsys), expected, out)
 
 
-def test_a_folder_that_holds_another_run(model, clip, tmp_path: Path, capsys):
+def test_a_folder_of_another_method_or_clip(model, clip, tmp_path: Path, capsys):
     out = tmp_path / "out"
     assert edit(clip, "--prompt", "x", "--model", model, "-o", out, capsys=capsys)[0] == 0
     before = {path: path.read_bytes() for path in out.iterdir()}
-    other = ("--prompt", "x", "--guidance", "3", "--model", model, "-o", out)
-    code, err = edit(clip, *other, capsys=capsys)
-    assert code == 2 and "holds another run" in err and "config.sample.guidance_scale" in err
+    other = tmp_path / "other.mp4"
+    write_video(other, 255 - moving_square(4, (32, 32)), 8)
+    for options in ((), ("--dry-run",)):
+        code, err = edit(other, "--prompt", "x", "--model", model, "-o", out, *options, capsys=capsys)
+        assert code == 2 and "holds runs on another clip" in err and "--fresh" in err
     assert {path: path.read_bytes() for path in out.iterdir()} == before
-    assert edit(clip, *other, "--fresh", capsys=capsys)[0] == 0
+    assert edit(other, "--prompt", "x", "--model", model, "-o", out, "--fresh", capsys=capsys)[0] == 0
+
+
+def test_a_dry_run_says_what_a_changed_setting_would_make(model, clip, tmp_path: Path, capsys):
+    command = ("--prompt", "x", "--model", model, "-o", tmp_path / "out")
+    assert edit(clip, *command, capsys=capsys)[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    arguments = ["run", "tuneavideo", clip, *command, "--steps", "2", "--tune-steps", "1", "--device", "cpu"]
+    with pytest.raises(SystemExit):
+        main([str(argument) for argument in (*arguments, "--guidance", "3", "--dry-run")])
+    said = capsys.readouterr().out
+    assert "made: sample.guidance_scale 12.5 → 3" in said and said.count(" kept") == 5
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
 def test_a_long_prompt_warns_with_the_words_that_are_cut(model, clip, tmp_path: Path, capsys, caplog):
