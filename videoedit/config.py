@@ -121,11 +121,9 @@ class RunConfig(ClipConfig):
     """Read pickled weights too, through torch's restricted unpickler."""
 
 
-class PromptsConfig(RunConfig):
-    """What the config of a method has that learns one clip and then makes several edits of it."""
+class EditsConfig(RunConfig):
+    """What the config of a method has that makes several edits of a clip."""
 
-    source_prompt: str = ""
-    """Describes the clip; the network is tuned on it."""
     prompts: Strings = Field(default=(), json_schema_extra=ADDS)
     """Describe the edits, one video each."""
     negative_prompt: str = ""
@@ -144,6 +142,13 @@ class PromptsConfig(RunConfig):
     def truth_of(self, prompt: str) -> Path | None:
         """The video of what the edit by `prompt` should look like, if one is known."""
         return self.truth[self.prompts.index(prompt)] if self.truth else None
+
+
+class PromptsConfig(EditsConfig):
+    """What the config of a method has that learns one clip and then makes several edits of it."""
+
+    source_prompt: str = ""
+    """Describes the clip; the network is tuned on it."""
 
 
 AnyConfig = TypeVar("AnyConfig", bound=Section)

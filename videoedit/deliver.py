@@ -76,10 +76,10 @@ class StreamedEdit:
     frames: Callable[[], Iterable[np.ndarray]] = field(repr=False)
     needs: Mapping[str, Any]
     file: str
-    keyframes: tuple[int, ...]
-    watchers: Callable[[], Sequence[Watcher]] = field(repr=False)
-    series: Callable[[], Series] = field(repr=False)
-    means: Callable[[Series], dict[str, float]] = field(repr=False)
+    keyframes: tuple[int, ...] = ()
+    watchers: Callable[[], Sequence[Watcher]] = field(default=list, repr=False)
+    series: Callable[[], Series] = field(default=dict, repr=False)
+    means: Callable[[Series], dict[str, float]] = field(default=lambda series: {}, repr=False)
     prompt: str = ""
     reference: Path | None = None
 

@@ -53,7 +53,7 @@ def test_commands_and_flags_in_the_readme_exist(capsys):
     assert used <= {"run", "methods", "show-config", "doctor", "report", "models", "propagate", "bench"}
     benches = [["bench", name] for name in ("run", "import", "export", "compare", "metrics", "report")]
     assert {name for _, name in benches} >= set(re.findall(r"videoedit bench ([a-z-]+)", README))
-    for command in (["run", "tuneavideo"], ["run", "rerender"], ["run", "hybrid"], ["propagate"], *benches):
+    for command in (["run", "tuneavideo"], ["run", "rerender"], ["run", "hybrid"], ["run", "framewise"], ["propagate"], *benches):
         with pytest.raises(SystemExit):
             main([*command, "--help"])
     shown = capsys.readouterr().out

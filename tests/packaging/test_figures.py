@@ -24,7 +24,7 @@ def test_the_figures_of_a_run_are_known(path: Path, tmp_path: Path) -> None:
     run_method(method, build_config(get_method(method).load("config"), read_yaml(path), path.parent), tmp_path)
     record = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
     figures = {name for of_one in record["metrics"].values() for name in of_one}
-    assert figures and record["plots"]
+    assert figures
     for name in figures | set(record["plots"]):
         metric = describe(name)
         assert metric, name

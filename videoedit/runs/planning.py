@@ -168,6 +168,20 @@ class ModelShape:
             weights_mb=sum(p.stat().st_size for p in files) / 2**20,
         )
 
+    def operations(self, size: tuple[int, int], batch: int) -> float:
+        """Floating point operations of the UNet on `batch` pictures of `size` (width, height), without weights."""
+        import torch
+        from diffusers import UNet2DConditionModel
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with torch.device("meta"):
+            unet: Any = UNet2DConditionModel.from_config(self.unet)
+            latents = torch.empty(batch, self.unet["in_channels"], size[1] // self.factor, size[0] // self.factor)
+            embeds = torch.empty(batch, self.text_length, self.unet["cross_attention_dim"])
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            unet(latents, 500, embeds)
+        return float(counter.get_total_flops())
+
 
 def measure_throughput(device: str | None = None) -> float:
     """Matrix throughput of this machine in floating point operations a second; takes about 0.3 s."""
