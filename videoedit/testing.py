@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -17,6 +17,9 @@ from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DCondi
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from videoedit.types import Models
+
+if TYPE_CHECKING:
+    from videoedit.conformance import check_method as check_method
 
 SD_SCHEDULER: dict[str, Any] = {
     "num_train_timesteps": 1000,
@@ -203,3 +206,11 @@ def _seeded(seed: int, make: Any) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make().eval().requires_grad_(False)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "check_method":
+        raise AttributeError(f"module 'videoedit.testing' has no attribute {name!r}")
+    from videoedit.conformance import check_method
+
+    return check_method

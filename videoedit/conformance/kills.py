@@ -1,0 +1,124 @@
+"""Runs killed with SIGKILL at random moments and called again must end with the bytes of a calm run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from videoedit.config import ClipConfig, build_config
+from videoedit.errors import MethodError
+from videoedit.pipeline import run_method
+from videoedit.plugins import get_method
+from videoedit.runs.folder import RECORD, UNFINISHED
+
+ERROR = "error.txt"  # in which a forked run leaves the line it failed with
+TIMED = (RECORD, "report.json", "report.html", ".lock")  # these tell how long things took
+
+
+def kill_in_process(method: str, settings: Mapping[str, Any], work: Path, kills: int) -> str:
+    """`kill_runs` in a fresh process, on one thread; returns the line in which it failed, empty if it did not."""
+    script = f"import sys; from {__name__} import main; main(*sys.argv[1:])"
+    command = [sys.executable, "-c", script, method, json.dumps(settings), str(work), str(kills)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
+
+
+def kill_runs(method: str, settings: Mapping[str, Any], work: Path, kills: int) -> str:
+    """Kill runs of a method in new folders of `work` so many times; returns a line that says when they were hit.
+
+    Raises MethodError if a run, called again until it finished, differs from a calm one or leaves unfinished work.
+    Children are forked, so that imports are paid once: call it in a process without threads.
+    """
+    spec = get_method(method)
+    spec.load("edits")
+    config: ClipConfig = build_config(spec.load("config"), settings)
+    began = time.monotonic()
+    _finish(_start(method, config, work / "calm"), work)
+    length = time.monotonic() - began
+    calm = _outputs(work / "calm")
+    endings = "|".join(re.escape(ending) for ending in UNFINISHED)
+    if left := [name for name in calm if re.search(rf"(^|/)\.|({endings})(/|$)", name)]:
+        raise MethodError(f"a finished run leaves {left[0]}")
+    rng = random.Random(5)
+    during: Counter[str] = Counter()
+    rounds = 0
+    while during.total() < kills:
+        folder = work / f"killed-{rounds}"
+        while during.total() < kills and _is_killed(_start(method, config, folder), rng.uniform(0.02, 0.9) * length):
+            during[_moment(folder)] += 1
+        _finish(_start(method, config, folder), work)
+        found = _outputs(folder)
+        if other := sorted(name for name in calm.keys() | found.keys() if calm.get(name) != found.get(name)):
+            raise MethodError(f"a run ends with other bytes in {other[0]}")
+        rounds += 1
+    return f"{kills} kills in {rounds} runs of {length:.1f} s: {dict(during)}; all ended with the same bytes"
+
+
+def _start(method: str, config: ClipConfig, folder: Path) -> int:
+    """The process of a run."""
+    child = os.fork()
+    if child == 0:
+        code = 0
+        try:
+            run_method(method, config, folder)
+        except BaseException as error:
+            (folder.parent / ERROR).write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+            code = 1
+        finally:
+            os._exit(code)
+    return child
+
+
+def _finish(child: int, work: Path) -> None:
+    if os.waitpid(child, 0)[1] != 0:
+        raise MethodError(f"a run fails: {(work / ERROR).read_text(encoding='utf-8')}")
+
+
+def _is_killed(child: int, seconds: float) -> bool:
+    """Kill a run after some time; False if it was done by then."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return False
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1] != 0
+
+
+def _outputs(folder: Path) -> dict[str, str]:
+    """Hashes of all that a run makes, also what it should have tidied up, except records of time."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in TIMED]
+    hashes = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return hashes | {part: json.dumps(record[part]) for part in ("metrics", "plots", "notes")}
+
+
+def _moment(folder: Path) -> str:
+    """How far a killed run had come."""
+    record = folder / RECORD
+    steps = list(json.loads(record.read_text(encoding="utf-8"))["steps"]) if record.exists() else []
+    work = any(path for ending in UNFINISHED for path in folder.glob(f"*{ending}"))
+    return f"after {steps[-1] if steps else 'the start'}{', in the middle of work' if work else ''}"
+
+
+def main(method: str, settings: str, work: str, kills: str) -> None:
+    """`kill_runs` as a program: ends with its line, or in failure with that of the error."""
+    import torch
+
+    torch.set_num_threads(1)
+    try:
+        sys.stdout.write(kill_runs(method, json.loads(settings), Path(work), int(kills)) + "\n")
+    except MethodError as error:
+        sys.exit(str(error))

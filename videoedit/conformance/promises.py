@@ -1,0 +1,129 @@
+"""What every method promises, a function each: it yields a line for whatever is not kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from videoedit.config import ClipConfig, RunConfig, setting_keys
+from videoedit.conformance.kills import TIMED, kill_in_process
+from videoedit.conformance.settings import leaves
+from videoedit.conformance.trial import Status, Trial, snapshot, tried
+from videoedit.pipeline import plan_run
+from videoedit.runs.steps import KEPT
+
+FOLLOWS = "what follows"  # the end of a dry walk
+
+
+def check_schema(trial: Trial) -> Iterator[str]:
+    """Settings derive from the core's, each with a default and a docstring; flags name settings."""
+    schema, base = trial.spec.load("config"), RunConfig if trial.spec.needs_model else ClipConfig
+    if not issubclass(schema, base):
+        yield f"{schema.__name__} does not derive from {base.__name__}"
+    for key, field, _ in leaves(trial.config()):
+        if field.is_required():
+            yield f"setting {key} has no default"
+        if not field.description:
+            yield f"setting {key} has no docstring"
+    for flag in trial.spec.flags:
+        for key in sorted(set(flag.keys) - set(setting_keys(schema))):
+            yield f"flag {flag.name} sets {key}, which is no setting"
+
+
+def check_plan(trial: Trial, planned: Status, done: Status) -> Iterator[str]:
+    """A dry run tells the steps that the run then makes, and each stage of the plan is the first word of one."""
+    yield from _differences(planned, done)
+    for stage in plan_run(trial.spec.name, trial.config()).stages:
+        if not any(name.startswith(stage.name.split()[0]) for name in done):
+            yield f"stage {stage.name!r} of the plan is no step of the run; its first word begins none of their names"
+
+
+def _differences(planned: Status, done: Status) -> Iterator[str]:
+    for name, said in planned.items():
+        if name != FOLLOWS and done.get(name) != said:
+            yield f"of step {name!r} a dry run says {said!r}, but the run {done.get(name, 'has no such step')!r}"
+    if FOLLOWS not in planned:
+        for name in done.keys() - planned.keys():
+            yield f"the run has a step {name!r} of which a dry run says nothing"
+
+
+def check_refusals(trial: Trial) -> Iterator[str]:
+    """A run that cannot be is refused by the plan too, in the same words, and leaves no folder."""
+    keys = set(setting_keys(trial.spec.load("config")))
+    wrong = {"video.num_frames": 1000, "prompt": "", "prompts": []}
+    for key, value in wrong.items():
+        if key in keys:
+            folder = trial.work / "runs" / f"without {key}"
+            planned, done = tried(trial.status, {key: value}, folder), tried(trial.run, {key: value}, folder)
+            if planned != done and isinstance(done, str):
+                yield f"with {key} = {value!r} the run fails ({done}), but the plan does not say the same"
+            elif isinstance(done, str) and folder.exists():
+                yield f"with {key} = {value!r} the run fails, but leaves a folder"
+
+
+def check_videos(trial: Trial) -> Iterator[str]:
+    """Every video has the frames, rate, size and sound of the clip."""
+    source = _facts(trial.folder / "source.mp4")
+    videos = trial.record["videos"]
+    if not any(video["role"] == "edit" for video in videos):
+        yield "no edit is handed over"
+    for video in videos:
+        for name, value in _facts(trial.folder / video["file"]).items():
+            if value != source[name]:
+                yield f"{video['file']} has other {name} than the clip: {value}, not {source[name]}"
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    import av
+
+    from videoedit.media.video import probe
+
+    info, sound = probe(path), hashlib.sha256()
+    with av.open(str(path)) as container:
+        for packet in container.demux(*container.streams.audio[:1]) if container.streams.audio else ():
+            sound.update(bytes(packet))
+    size = f"{info.width}x{info.height}"
+    return {"frames": info.frames, "rate": str(info.fps), "size": size, "sound": sound.hexdigest()[:8]}
+
+
+def check_files(trial: Trial, before: Mapping[Path, Any]) -> Iterator[str]:
+    """Nothing is written outside of the run folder, and all that the record names lies in it."""
+    after = snapshot(trial.work, trial.folder)
+    for path in sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path)):
+        yield f"a run touches {os.path.relpath(path, trial.folder)}, outside of its folder"
+    for name, step in trial.record["steps"].items():
+        for file in step["files"]:
+            if not (trial.folder / file).resolve().is_relative_to(trial.folder):
+                yield f"step {name!r} keeps {file}, outside of the run's folder"
+
+
+def check_again(trial: Trial) -> Iterator[str]:
+    """An unchanged second run makes nothing."""
+    before = snapshot(trial.folder)
+    for name, status in trial.run().items():
+        if status != KEPT:
+            yield f"an unchanged second run makes step {name!r} again ({status})"
+    after = snapshot(trial.folder)
+    for path in sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path)):
+        if path.is_file() and path.name not in (*TIMED, "config.yaml"):
+            yield f"an unchanged second run writes {path.relative_to(trial.folder)}"
+
+
+def check_change(trial: Trial) -> Iterator[str]:
+    """After a change a dry run tells what the run then does."""
+    seed = {"seed": trial.config().seed + 1}
+    folder = Path(shutil.copytree(trial.folder, trial.work / "runs/changed"))
+    yield from _differences(trial.status(seed, folder), trial.run(seed, folder))
+
+
+def check_kills(trial: Trial, kills: int) -> Iterator[str]:
+    """Killed at any moment and called again, a run ends with the same bytes."""
+    folder = trial.work / "runs/killed"
+    folder.mkdir()
+    failure = kill_in_process(trial.spec.name, trial.settings, folder, kills) if kills else ""
+    if failure:
+        yield f"killed and called again, {failure}"
