@@ -24,8 +24,9 @@ def check_method(
     """Run an installed method on a tiny clip, and say in a line each what it promises and does not keep.
 
     An empty list is a pass: ``assert check_method(METHOD) == []``. A clip with sound, a prompt and a model of random
-    weights are given; `settings` are further ones, or others, as plain values. `changes` gives another value of
-    settings for which none can be derived (tuples, paths), by dotted name. `kills` is how often runs are killed.
+    weights are given; `settings` are further ones, or others, as plain values with whole paths. `changes` gives another
+    value of settings for which none can be derived (tuples, paths), by dotted name. `kills` is how often runs are
+    killed.
     """
     with tempfile.TemporaryDirectory(prefix="videoedit-") as folder:
         trial = prepare(spec, Path(folder).resolve(), settings or {})

@@ -32,7 +32,8 @@ def kill_in_process(method: str, settings: Mapping[str, Any], work: Path, kills:
     command = [sys.executable, "-c", script, method, json.dumps(settings), str(work), str(kills)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
+    lines = done.stderr.strip().splitlines() or [f"a run ends the whole process with code {done.returncode}"]
+    return lines[-1] if done.returncode else ""
 
 
 def kill_runs(method: str, settings: Mapping[str, Any], work: Path, kills: int) -> str:

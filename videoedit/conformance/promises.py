@@ -59,10 +59,11 @@ def check_refusals(trial: Trial) -> Iterator[str]:
         if key in keys:
             folder = trial.work / "runs" / f"without {key}"
             planned, done = tried(trial.status, {key: value}, folder), tried(trial.run, {key: value}, folder)
-            if planned != done and isinstance(done, str):
-                yield f"with {key} = {value!r} the run fails ({done}), but the plan does not say the same"
+            answers = [answer if isinstance(answer, str) else "nothing against it" for answer in (planned, done)]
+            if answers[0] != answers[1]:
+                yield f"with {key} = {value!r} the plan says {answers[0]!r}, but the run {answers[1]!r}"
             elif isinstance(done, str) and folder.exists():
-                yield f"with {key} = {value!r} the run fails, but leaves a folder"
+                yield f"with {key} = {value!r} the run is refused, but leaves a folder"
 
 
 def check_videos(trial: Trial) -> Iterator[str]:
@@ -84,7 +85,8 @@ def _facts(path: Path) -> dict[str, Any]:
 
     info, sound = probe(path), hashlib.sha256()
     with av.open(str(path)) as container:
-        for packet in container.demux(*container.streams.audio[:1]) if container.streams.audio else ():
+        tracks = container.streams.audio
+        for packet in container.demux(*tracks) if tracks else ():
             sound.update(bytes(packet))
     size = f"{info.width}x{info.height}"
     return {"frames": info.frames, "rate": str(info.fps), "size": size, "sound": sound.hexdigest()[:8]}

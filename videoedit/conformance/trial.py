@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import wave
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -40,7 +41,7 @@ class Trial:
 
     def config(self, changes: Mapping[str, Any] | None = None) -> ClipConfig:
         """The settings with some changed, by dotted name."""
-        data = json.loads(json.dumps(self.settings))  # whose parts nothing else shares
+        data = deepcopy(dict(self.settings))
         for key, value in (changes or {}).items():
             set_value(data, key, value)
         config: ClipConfig = build_config(self.spec.load("config"), data)
@@ -77,7 +78,8 @@ def prepare(spec: MethodSpec, work: Path, settings: Mapping[str, Any]) -> Trial:
     given = {"clip": str(clip), "model": str(work / "given/model"), "device": "cpu", "prompt": PROMPT,
              "prompts": [PROMPT], "source_prompt": "a car"}  # fmt: skip
     known = set(setting_keys(spec.load("config")))
-    return Trial(spec, {key: value for key, value in given.items() if key in known} | dict(settings), work)
+    settings = {key: value for key, value in given.items() if key in known} | dict(settings)
+    return Trial(spec, json.loads(json.dumps(settings, default=str)), work)  # no two sections are one object
 
 
 def tried(do: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

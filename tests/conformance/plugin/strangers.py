@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from videoedit.config import ClipConfig, RunConfig
+from videoedit.config import ClipConfig
 from videoedit.deliver import Edit, StreamedEdit
 from videoedit.errors import InputError
 from videoedit.plugins import Flag, MethodSpec
@@ -92,7 +92,7 @@ FORGETFUL = method(
 # -- what it makes depends on how often it was killed; a run without a prompt fails where the plan did not say so
 
 
-class HastyConfig(RunConfig):
+class HastyConfig(ClipConfig):
     """Settings of ``hasty``."""
 
     prompt: str = ""
@@ -106,11 +106,11 @@ def hasty(config, models, clip, steps):
     def count():
         starts = steps.path("starts.txt")
         starts.write_text(starts.read_text() + "." if starts.is_file() else ".")
-        time.sleep(0.2)
+        time.sleep(0.6)
         return None
 
-    light = steps.keep("light", count, needs={"clip": clip, "seed": config.seed, "model": models}, files=["starts.txt"])
+    light = steps.keep("light", count, needs={"clip": clip, "seed": config.seed}, files=["starts.txt"])
     yield Edit(config.prompt, lambda: clip.frames, {"light": light})
 
 
-HASTY = method("hasty", "hasty", "HastyConfig", needs_model=True)
+HASTY = method("hasty", "hasty", "HastyConfig")
