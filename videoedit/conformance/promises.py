@@ -13,7 +13,6 @@ from videoedit.config import ClipConfig, RunConfig, setting_keys
 from videoedit.conformance.kills import TIMED, kill_in_process
 from videoedit.conformance.settings import leaves
 from videoedit.conformance.trial import Status, Trial, snapshot, tried
-from videoedit.pipeline import plan_run
 from videoedit.runs.steps import KEPT
 
 FOLLOWS = "what follows"  # the end of a dry walk
@@ -37,7 +36,7 @@ def check_schema(trial: Trial) -> Iterator[str]:
 def check_plan(trial: Trial, planned: Status, done: Status) -> Iterator[str]:
     """A dry run tells the steps that the run then makes, and each stage of the plan is the first word of one."""
     yield from _differences(planned, done)
-    for stage in plan_run(trial.spec.name, trial.config()).stages:
+    for stage in trial.plan().stages:
         if not any(name.startswith(stage.name.split()[0]) for name in done):
             yield f"stage {stage.name!r} of the plan is no step of the run; its first word begins none of their names"
 
@@ -58,7 +57,7 @@ def check_refusals(trial: Trial) -> Iterator[str]:
     for key, value in wrong.items():
         if key in keys:
             folder = trial.work / "runs" / f"without {key}"
-            planned, done = tried(trial.status, {key: value}, folder), tried(trial.run, {key: value}, folder)
+            planned, done = tried(trial.plan, {key: value}), tried(trial.run, {key: value}, folder)
             answers = [answer if isinstance(answer, str) else "nothing against it" for answer in (planned, done)]
             if answers[0] != answers[1]:
                 yield f"with {key} = {value!r} the plan says {answers[0]!r}, but the run {answers[1]!r}"

@@ -15,6 +15,7 @@ from videoedit.config import ClipConfig, build_config, set_value, setting_keys
 from videoedit.pipeline import plan_run, run_method
 from videoedit.plugins import MethodSpec
 from videoedit.runs.folder import RECORD
+from videoedit.runs.planning import Plan
 
 PROMPT = "a red car"
 
@@ -46,6 +47,10 @@ class Trial:
             set_value(data, key, value)
         config: ClipConfig = build_config(self.spec.load("config"), data)
         return config
+
+    def plan(self, changes: Mapping[str, Any] | None = None) -> Plan:
+        """What the method plans, of which no step is asked."""
+        return plan_run(self.spec.name, self.config(changes))
 
     def status(self, changes: Mapping[str, Any] | None = None, folder: Path | None = None) -> Status:
         """Step by step, what a dry run says."""
