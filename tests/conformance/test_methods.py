@@ -66,12 +66,12 @@ def failures(name: str, flow: str, keys: list[Path], kills: int) -> list[str]:
     return check_method(get_method(name), settings, changes=changes, kills=kills)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", ["framewise", "tuneavideo", "propagate"])
 def test_every_method_keeps_its_promises(name: str, flow: str, keys: list[Path]):
     assert failures(name, flow, keys, kills=0) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
-def test_every_method_survives_kills(name: str, flow: str, keys: list[Path]):
+def test_every_method_keeps_its_promises_and_survives_kills(name: str, flow: str, keys: list[Path]):
     assert failures(name, flow, keys, kills=6) == []
