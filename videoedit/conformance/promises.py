@@ -12,7 +12,7 @@ from typing import Any
 from videoedit.config import ClipConfig, RunConfig, setting_keys
 from videoedit.conformance.kills import TIMED, kill_in_process
 from videoedit.conformance.settings import leaves
-from videoedit.conformance.trial import Status, Trial, snapshot, tried
+from videoedit.conformance.trial import Status, Trial, changed, snapshot, tried
 from videoedit.runs.steps import KEPT
 
 FOLLOWS = "what follows"  # the end of a dry walk
@@ -46,7 +46,7 @@ def _differences(planned: Status, done: Status) -> Iterator[str]:
         if name != FOLLOWS and done.get(name) != said:
             yield f"of step {name!r} a dry run says {said!r}, but the run {done.get(name, 'has no such step')!r}"
     if FOLLOWS not in planned:
-        for name in done.keys() - planned.keys():
+        for name in sorted(done.keys() - planned.keys()):
             yield f"the run has a step {name!r} of which a dry run says nothing"
 
 
@@ -93,8 +93,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 def check_files(trial: Trial, before: Mapping[Path, Any]) -> Iterator[str]:
     """Nothing is written outside of the run folder, and all that the record names lies in it."""
-    after = snapshot(trial.work, trial.folder)
-    for path in sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path)):
+    for path in changed(before, snapshot(trial.work, trial.folder)):
         yield f"a run touches {os.path.relpath(path, trial.folder)}, outside of its folder"
     for name, step in trial.record["steps"].items():
         for file in step["files"]:
@@ -108,10 +107,9 @@ def check_again(trial: Trial) -> Iterator[str]:
     for name, status in trial.run().items():
         if status != KEPT:
             yield f"an unchanged second run makes step {name!r} again ({status})"
-    after = snapshot(trial.folder)
-    for path in sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path)):
-        if path.is_file() and path.name not in (*TIMED, "config.yaml"):
-            yield f"an unchanged second run writes {path.relative_to(trial.folder)}"
+    for path in changed(before, snapshot(trial.folder)):
+        if path.name not in (*TIMED, "config.yaml"):
+            yield f"an unchanged second run changes {path.relative_to(trial.folder)}"
 
 
 def check_change(trial: Trial) -> Iterator[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
-from videoedit.config import ONLY_HOW, Section
-from videoedit.conformance.trial import Trial, snapshot, tried
+from videoedit.config import ONLY_HOW, Section, setting_keys
+from videoedit.conformance.trial import Trial, changed, snapshot, tried
 from videoedit.runs.steps import KEPT
 
 OTHER_PROMPT = "a blue car"
@@ -21,14 +21,14 @@ def check_settings(trial: Trial, changes: Mapping[str, Any]) -> Iterator[str]:
              "prompts": [[OTHER_PROMPT]], "truth": [str(given / "clip.mp4"), [str(given / "clip.mp4")]]}  # fmt: skip
     known |= {key: [value] for key, value in changes.items()}
     before = snapshot(trial.work)
-    for key in changes.keys() - {key for key, _, _ in leaves(trial.config())}:
+    for key in sorted(changes.keys() - set(setting_keys(trial.spec.load("config")))):
         yield f"`changes` gives a value of {key}, which is no setting"
     for key, field, value in leaves(trial.config()):
         others = known.get(key) or other_values(field.annotation, value)
         if key.split(".")[0] not in OF_THE_CORE and others:
             yield from _check_setting(trial, key, others, only_how=field.json_schema_extra == ONLY_HOW)
-    if snapshot(trial.work) != before:
-        yield "a dry run writes files"
+    for path in changed(before, snapshot(trial.work)):
+        yield f"a dry run touches {path.relative_to(trial.work)}"
 
 
 def _check_setting(trial: Trial, key: str, others: list[Any], *, only_how: bool) -> Iterator[str]:

@@ -99,3 +99,8 @@ def snapshot(folder: Path, but: Path | None = None) -> dict[Path, tuple[int, int
     """Size and time of every file in a folder, but for those in a part of it."""
     files = [path for path in folder.rglob("*") if path.is_file() and not (but and path.is_relative_to(but))]
     return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+def changed(before: Mapping[Path, Any], after: Mapping[Path, Any]) -> list[Path]:
+    """The files that two snapshots of a folder do not have in common."""
+    return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
