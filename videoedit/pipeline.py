@@ -11,10 +11,11 @@ from videoedit.config import ClipConfig, RunConfig, build_config, dump_yaml
 from videoedit.errors import ConfigError, InputError
 from videoedit.files import digest, file_sha256, write_text
 from videoedit.models.assets import is_embedded
+from videoedit.models.shape import ModelShape, local_folder, size_for, working_size
 from videoedit.plugins import MethodSpec, get_method
 from videoedit.runs.folder import Workspace, check_folder, open_workspace
 from videoedit.runs.machine import environment
-from videoedit.runs.planning import ModelShape, Plan, Scene, choose_frames, local_folder, working_size
+from videoedit.runs.planning import DEFAULT_FRAMES, Plan, Scene, choose_frames
 from videoedit.runs.progress import Progress
 from videoedit.runs.steps import Steps
 from videoedit.types import EditResult, Models
@@ -122,8 +123,6 @@ class _Call:
 
     def _size_of_loaded(self) -> tuple[int, int]:
         """The working size of a model of which only the weights tell its shape."""
-        from videoedit.runs.planning import size_for
-
         assert self.models is not None
         return size_for(self.models, self.info, self.config.video.size)
 
@@ -192,7 +191,6 @@ def _signature(workspace: Workspace) -> str:
 def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tuple[Scene, Plan]:
     """What the method's plan is made for, and the plan in its frame."""
     from videoedit.media.video import probe
-    from videoedit.runs.planning import DEFAULT_FRAMES
 
     info = probe(_clip(config))
     frames = choose_frames(info.frames, config, most=None if spec.streams else DEFAULT_FRAMES)

@@ -14,7 +14,7 @@ from videoedit.plugins import Flag, MethodSpec, StageSpec
 
 if TYPE_CHECKING:
     from rerender.method import Rerender
-    from rerender.propagation.interval import propagate
+    from rerender.propagation.arrays import propagate
 
 __all__ = ["METHOD", "PROPAGATE", "Rerender", "propagate"]
 
@@ -78,7 +78,7 @@ PROPAGATE = MethodSpec(
 )
 
 
-_WHERE = {"Rerender": "rerender.method", "propagate": "rerender.propagation.interval"}
+_WHERE = {"Rerender": "rerender.method", "propagate": "rerender.propagation.arrays"}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,8 @@ from rerender.translation.attention import stored_bytes
 from rerender.translation.conditions import ControlSpec
 from rerender.translation.schedule import step_schedule
 from videoedit.errors import InputError
-from videoedit.runs.planning import ModelShape, Scene, StagePlan
+from videoedit.models.shape import ModelShape
+from videoedit.runs.planning import Scene, StagePlan
 
 # CPU seconds a million pixels, frame and direction, from benchmarks/results/patchmatch.json
 COST = {"official": 48.0, "default": 21.0, "fast": 14.0, "preview": 6.0, "flow": 0.3}

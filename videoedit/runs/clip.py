@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -112,8 +111,3 @@ class _Part(Clip):
 def _text(numbers: range) -> str:
     every = f", every {numbers.step}th" if numbers.step > 1 else ""
     return f"{numbers[0]}-{numbers[-1]}{every}"
-
-
-def first_frames(frames: Iterable[np.ndarray], most: int) -> np.ndarray:
-    """At most so many frames as one array."""
-    return np.stack(list(itertools.islice(frames, most)))
