@@ -1,7 +1,7 @@
 """Whole runs of every demo (``configs/*/demo.yaml``) through the command line, and where their time goes.
 
-Times and memory of the steps are those that a run records in its ``run.json``; "loading, report" is the rest of what the
-process and its workers took: Python, the models, reading, the report. Each process has one thread. The ratios are
+Times and memory of the steps are those that a run records in its ``run.json``; "loading, report" is the rest of what
+the process and its workers took: Python, the models, reading, the report. Each process has one thread. The ratios are
 shares of the whole run's CPU time.
 
 Usage: python benchmarks/bench_end_to_end.py [--full]. Without `--full` all numbers of steps are a fifth of the demos',

@@ -182,8 +182,8 @@ def _command(spec: MethodSpec) -> Any:
     parameters += [
         _parameter("out", Path | None, typer.Option("-o", "--out", help="Folder to write to.")),
         _parameter("config", Path | None, typer.Option("--config", help="YAML file with settings.")),
-        _parameter("set_", list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")),
-        _parameter("dry_run", bool, typer.Option("--dry-run", help="Say what would be done."), False),
+        _parameter("set_", list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change any setting.")),
+        _parameter("dry_run", bool, typer.Option("--dry-run", help="Say what would be done, write nothing."), False),
         _parameter("fresh", bool, typer.Option("--fresh", help="Start over, forgetting earlier work."), False),
         _parameter("debug", bool, typer.Option("--debug", help="Show tracebacks."), False),
     ]
@@ -204,14 +204,14 @@ def _common_flags(spec: MethodSpec) -> tuple[Flag, ...]:
     from videoedit.plugins import Flag
 
     for_all = (
-        Flag("--frames", ("video.num_frames",), "How many frames.", kind=int),
+        Flag("--frames", ("video.num_frames",), "Number of frames to edit.", kind=int),
         Flag("--stride", ("video.stride",), "Take every n-th frame.", kind=int),
-        Flag("--size", ("video.size",), "WIDTHxHEIGHT to work at."),
-        Flag("--seed", ("seed",), "Of all random numbers.", kind=int),
+        Flag("--size", ("video.size",), "Size to work at, WIDTHxHEIGHT."),
+        Flag("--seed", ("seed",), "Seed of all random numbers.", kind=int),
     )
     for_models = (
-        Flag("--model", ("model",), "mini, a diffusers folder, a .safetensors file, or a hub id."),
-        Flag("--device", ("device",), "cpu, cuda, ..."),
+        Flag("--model", ("model",), "Model: mini, a diffusers folder, a .safetensors file, or a hub id."),
+        Flag("--device", ("device",), "Device to compute on: cpu, cuda, ..."),
     )
     return (*for_models, *for_all) if spec.needs_model else for_all
 

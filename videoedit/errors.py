@@ -1,4 +1,4 @@
-"""What can go wrong, by who can mend it. Every message says what was given, what was expected, what to do."""
+"""Errors by who can mend them. Every message says what was given, what was expected, what to do."""
 
 from __future__ import annotations
 

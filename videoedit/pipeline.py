@@ -189,7 +189,7 @@ def _signature(workspace: Workspace) -> str:
 
 
 def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tuple[Scene, Plan]:
-    """What the method's plan is made for, and the plan in its frame."""
+    """The scene that a method plans for, and its plan in a frame."""
     from videoedit.media.video import probe
 
     info = probe(_clip(config))

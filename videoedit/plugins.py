@@ -59,7 +59,7 @@ class StageSpec:
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """What the core knows of a method; the strings ``"module:object"`` are imported only when it runs.
+    """All that the core knows of a method; the strings ``"module:object"`` are imported only when it runs.
 
     - `config`: a pydantic model derived from `videoedit.config.RunConfig`;
     - `edits(config, models, clip, steps)`: the method itself, a generator of `videoedit.deliver.Edit`s; `clip` is a
@@ -99,7 +99,7 @@ def _load(owner: str, part: str, name: str) -> Any:
 
 
 def discover(*groups: str) -> dict[str, EntryPoint]:
-    """What is installed in these groups (without any: in both) by name, nothing imported."""
+    """Entry points of these groups (without any: of both) by name, nothing imported."""
     points = [point for group in groups or (METHODS, COMMANDS) for point in entry_points(group=group)]
     return {point.name: point for point in sorted(points, key=lambda p: p.name)}
 

@@ -193,13 +193,13 @@ def panning(num_frames: int = 8, size: tuple[int, int] = (64, 48), *, step: int 
     return np.stack([wall[:, step * i : step * i + width] for i in range(num_frames)])
 
 
-def other_colours(frames: np.ndarray) -> np.ndarray:
+def other_colors(frames: np.ndarray) -> np.ndarray:
     """Frames as an edit might leave them: everything in its place in other colours. uint8 [F, H, W, 3]."""
     return 255 - frames[..., [1, 2, 0]] // 2
 
 
 def _seeded(seed: int, make: Any) -> Any:
-    """What `make` builds under `seed`, frozen and in eval mode; the global random state is left alone."""
+    """Whatever `make` builds under `seed`, frozen and in eval mode; the global random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make().eval().requires_grad_(False)

@@ -161,7 +161,7 @@ def edits(config: RerenderConfig, models: Models, clip: Clip, steps: Steps) -> I
             reference=c.truth,
         )
     pictures = list(_pictures(method, clip, chosen, translated))
-    yield Findings(pictures=pictures, keyframes=chosen.indices, artefacts={"keys": "keys"})
+    yield Findings(pictures=pictures, keyframes=chosen.indices)
 
 
 def _pictures(method: Rerender, clip: Clip, chosen: Chosen, translated: Step) -> Iterator[Picture]:
@@ -182,7 +182,7 @@ def _pictures(method: Rerender, clip: Clip, chosen: Chosen, translated: Step) ->
 
 
 def _key_sheet(method: Rerender, clip: Clip, shown: Sequence[int], translated: Step) -> np.ndarray:
-    sources = [frame for _, frame in clip.pick(shown)]
+    sources = list(dict(clip.pick(shown)).values())
     maps = [method.controls.maps(frame)[0] for frame in sources] if method.specs else []
     edited = Pictures(key_paths(translated))
     return contact_rows(sources, maps, [edited[index] for index in shown])

@@ -86,7 +86,7 @@ def import_config(path: Path) -> dict[str, Any]:
 
 
 def is_official(data: dict[str, Any]) -> bool:
-    """Whether a parsed file is a config of the official code."""
+    """Tell whether a parsed file is a config of the official code."""
     return "input" in data
 
 

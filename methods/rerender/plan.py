@@ -1,4 +1,4 @@
-"""What a Rerender-A-Video run will do and cost, counted on networks without weights (torch's meta device)."""
+"""The plan of a Rerender-A-Video run, its cost counted on networks without weights (torch's meta device)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def key_count(config: KeyframesConfig, frames: int) -> int:
 
 
 def plan_keyframes(config: KeyframesConfig, frames: int) -> tuple[int, StagePlan]:
-    """How many of `frames` frames become key frames, and by which rule; scene cuts, if there are any, add some."""
+    """The number of key frames among `frames` frames, and the rule; scene cuts, if there are any, add some."""
     count = key_count(config, frames)
     return count, StagePlan("key frames", f"{count} of {frames}, {_rule(config)}")
 
@@ -114,7 +114,7 @@ def _control_config(spec: ControlSpec, folder: Path | None) -> dict[str, Any] | 
 
 
 def _store_mb(config: RerenderConfig, shape: ModelShape, size: tuple[int, int]) -> float:
-    """Of the features of the anchor and the previous key frame."""
+    """Memory of the features of the anchor and the previous key frame."""
     settings = config.translate
     steps = len(step_schedule(settings, settings.steps).attention)
     itemsize = 2 if settings.store_dtype in ("float16", "bfloat16") else 4

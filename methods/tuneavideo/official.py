@@ -62,7 +62,7 @@ PRECISIONS = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
 
 
 def is_official(data: dict[str, Any]) -> bool:
-    """Whether a parsed YAML file is a config of the official code."""
+    """Tell whether a parsed YAML file is a config of the official code."""
     return "pretrained_model_path" in data and "train_data" in data
 
 

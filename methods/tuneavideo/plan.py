@@ -1,4 +1,4 @@
-"""What a Tune-A-Video run will do and cost, counted on networks without weights (torch's meta device)."""
+"""The plan of a Tune-A-Video run, its cost counted on networks without weights (torch's meta device)."""
 
 from __future__ import annotations
 

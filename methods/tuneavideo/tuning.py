@@ -67,7 +67,6 @@ def tune(
     seed: int = 33,
     state_path: Path | None = None,
     checkpoint_every: int = 25,
-    fingerprint: str = "",
     callback: Callable[[int, float], None] | None = None,
 ) -> TuneResult:
     """Train the chosen tensors of `video_unet`, in place, on one clip and prompt; defaults are the official ones.
@@ -78,14 +77,13 @@ def tune(
 
     With `state_path`, the state is written there every `checkpoint_every` steps and at the end, and one found
     there is continued: on the same machine the result has the same bytes as that of an undisturbed run. A state
-    of other settings, clip, prompt, weights or `fingerprint` (whatever else the numbers depend on) is refused;
-    `steps` may grow. Raises ConfigError, ShapeError, WeightsError, or MethodError when a tensor does not learn
-    or a number is not finite.
+    of other settings, clip, prompt or weights is refused; `steps` may grow. Raises ConfigError, ShapeError,
+    WeightsError, or MethodError when a tensor does not learn or a number is not finite.
     """
     settings = {
         "learning_rate": learning_rate, "betas": betas, "eps": eps, "weight_decay": weight_decay,
         "max_grad_norm": max_grad_norm, "latent": latent, "precision": precision, "seed": seed,
-        "prompt_dropout": prompt_dropout, "smoothness_weight": smoothness_weight, "fingerprint": fingerprint,
+        "prompt_dropout": prompt_dropout, "smoothness_weight": smoothness_weight,
         "gradient_checkpointing": gradient_checkpointing, "network": video_unet.options,
     }  # fmt: skip
     posterior = replace(posterior, mean=posterior.mean.float(), std=posterior.std.float())
@@ -140,7 +138,7 @@ def tuning_loss(prediction: Tensor, target: Tensor, smoothness_weight: float = 0
 
 @dataclass(frozen=True)
 class _Clip:
-    """What a step draws from."""
+    """The clip and prompt that a step draws from."""
 
     posterior: Posterior
     prompt_embeds: Tensor

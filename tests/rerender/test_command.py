@@ -21,7 +21,7 @@ from videoedit.errors import ConfigError, InputError, VideoEditError
 from videoedit.media.video import probe, read_video, stretch_frames, write_video
 from videoedit.pipeline import plan_run, run_method
 from videoedit.runs.folder import latest_call
-from videoedit.testing import other_colours, panning
+from videoedit.testing import other_colors, panning
 
 COUNT = 6
 FRAMES = panning(COUNT, (64, 48))
@@ -56,7 +56,7 @@ def keys(tmp_path: Path, clip: Path) -> Path:
     folder.mkdir()
     source = read_video(clip).frames
     for index in (1, 4):
-        Image.fromarray(other_colours(source)[index]).save(folder / f"shot2 {index:04d}.png")
+        Image.fromarray(other_colors(source)[index]).save(folder / f"shot2 {index:04d}.png")
     return folder
 
 
@@ -84,7 +84,7 @@ def test_the_result_has_frames_rate_size_and_sound_of_the_clip(clip: Path, keys:
     assert (info.frames, info.fps, info.width, info.height) == (COUNT, Fraction(24000, 1001), *SIZE)
     assert info.has_audio
     result, source = read_video(out / "propagated.mp4").frames, read_video(clip).frames
-    wanted = other_colours(source).astype(int)
+    wanted = other_colors(source).astype(int)
     assert [np.abs(frame - wanted[i]).mean() < 12 for i, frame in enumerate(result)] == [True] * COUNT
     done = record(out)
     assert done["status"] == "finished" and (out / "report.html").stat().st_size > 1000
@@ -95,7 +95,7 @@ def test_the_result_has_frames_rate_size_and_sound_of_the_clip(clip: Path, keys:
 @pytest.mark.slow
 def test_figures_against_a_truth(clip: Path, keys: Path, tmp_path: Path):
     truth = tmp_path / "truth.mp4"
-    write_video(truth, other_colours(read_video(clip).frames), 24)
+    write_video(truth, other_colors(read_video(clip).frames), 24)
     run_method("propagate", config(clip, [keys], truth=str(truth)), tmp_path / "o")
     done = record(tmp_path / "o")
     made, held, true = done["metrics"].values()
@@ -129,7 +129,7 @@ def test_a_second_call_makes_nothing_again_and_other_key_frames_make_it_anew(cli
 def test_stride_and_size(clip: Path, keys: Path, tmp_path: Path):
     """Key frames are named by their number in the clip; here frames 1, 3 and 5 are edited, at half the size."""
     (keys / "shot2 0004.png").unlink()
-    half = other_colours(stretch_frames(read_video(clip).frames, (32, 24)))
+    half = other_colors(stretch_frames(read_video(clip).frames, (32, 24)))
     Image.fromarray(half[1]).save(keys / "shot2 0001.png")
     settings = config(clip, [keys], video={"start": 1, "stride": 2, "size": "32x24", "output_size": "model"})
     run_method("propagate", settings, tmp_path / "o")

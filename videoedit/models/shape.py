@@ -24,7 +24,7 @@ def local_folder(model: str) -> Path | None:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What can be known of a model from its config files."""
+    """Facts that the config files of a model tell."""
 
     factor: int
     native: int

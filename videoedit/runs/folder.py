@@ -41,12 +41,6 @@ class Workspace:
         found: dict[str, Any] = self.record["steps"]
         return found
 
-    @property
-    def call(self) -> dict[str, Any]:
-        """The latest call: its settings and, step by step, what was kept or made."""
-        latest: dict[str, Any] = self.record["calls"][-1]
-        return latest
-
     def save(self) -> None:
         """Write the record."""
         write_text(self.path(RECORD), json.dumps(self.record, indent=2, ensure_ascii=False, default=str))

@@ -1,4 +1,4 @@
-"""What a run will do, at which size, in about how much time and memory; known before any weight is loaded."""
+"""The plan of a run: sizes, steps, time and memory, known before any weight is loaded."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a method's plan is made for: so many frames of a size, and the model's shape if it is known."""
+    """The task that a method plans: so many frames of a size, and the model's shape if it is known."""
 
     info: VideoInfo  # of the clip's file
     frames: int  # of them edited
@@ -71,7 +71,7 @@ class Scene:
 
 
 def choose_frames(available: int, config: ClipConfig, *, most: int | None = DEFAULT_FRAMES) -> int:
-    """How many frames a run takes, `most` if nobody said; raises InputError when the clip has fewer than asked for."""
+    """The number of frames of a run, `most` if nobody said; InputError when the clip has fewer than asked for."""
     video = config.video
     possible = max(0, math.ceil((available - video.start) / video.stride))
     if possible == 0:

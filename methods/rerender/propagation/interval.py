@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 Direction = Literal["forward", "backward"]
 Propagator = Literal["patchmatch", "flow"]
 
-COLOUR, EDGE, POSITIONAL, TEMPORAL = 6.0, 0.5, 2.0, 0.5  # guide weights of the paper and the official code
+COLOR, EDGE, POSITIONAL, TEMPORAL = 6.0, 0.5, 2.0, 0.5  # guide weights of the paper and the official code
 FROM_FLOW = "preview"  # the preset whose search begins at the flow
 PATCH = 5  # side, pixels, over which `propagate_flow` measures its error
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the frames in between are made."""
+    """The way in which the frames in between are made."""
 
     propagator: Propagator = "patchmatch"
     preset: str = "default"
@@ -90,7 +90,7 @@ class Interval:
 
 
 def intervals(num_frames: int, keys: Iterable[int], cuts: Sequence[int] = ()) -> tuple[Interval, ...]:
-    """What is to be made between the key frames `keys` of a clip, in order; a key frame serves its own shot only.
+    """The intervals to make between the key frames `keys` of a clip, in order; a key frame serves its own shot only.
 
     `cuts` are the first frames of the shots after the first. Raises InputError for a shot without a key frame, and for
     a key frame outside the clip.
@@ -146,7 +146,7 @@ def propagate_patchmatch(
     for frame, motion in steps:
         places = advance_positions(places, motion.bwd, motion.occ_bwd)
         guides = [
-            (source, frame, COLOUR),
+            (source, frame, COLOR),
             (edge_guide(source), edge_guide(frame), EDGE),
             (positional_image(start), positional_image(places), POSITIONAL),
             (style, advance(before, motion.bwd, motion.occ_bwd), TEMPORAL),
@@ -173,11 +173,11 @@ def propagate_flow(
     """
     places = positional_guide(*source.shape[:2])
     unseen = np.zeros(source.shape[:2], bool)
-    worst = COLOUR * PATCH**2 * 255.0**2
+    worst = COLOR * PATCH**2 * 255.0**2
     for frame, motion in steps:
         places = advance_positions(places, motion.bwd, motion.occ_bwd)
         unseen = moved_mask(unseen, motion.bwd) | motion.occ_bwd[0, 0].numpy()
-        difference = np.square(_sample(source, places).astype(np.float32) - frame).sum(-1) * COLOUR / 3
+        difference = np.square(_sample(source, places).astype(np.float32) - frame).sum(-1) * COLOR / 3
         error = cv2.boxFilter(difference, -1, (PATCH, PATCH), normalize=False) + worst * unseen
         yield Made(_sample(style, places), error.astype(np.float32))
 

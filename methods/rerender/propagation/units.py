@@ -122,7 +122,7 @@ def _made(folder: Path, interval: Interval) -> list[Direction]:
 
 @dataclass(frozen=True)
 class Context:
-    """What every worker knows."""
+    """All that every worker knows."""
 
     folder: Path
     flow_folder: Path

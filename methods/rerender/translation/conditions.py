@@ -103,7 +103,7 @@ class Controls:
         return tuple(control.map(frame) for control in self.controls)
 
     def residuals(self, latents: Tensor, t: int, embeds: Tensor, conditions: Sequence[Tensor]) -> dict[str, Any]:
-        """What the UNet's forward gets: the weighted sum over the ControlNets of their residuals.
+        """Arguments for the UNet's forward: the weighted sum over the ControlNets of their residuals.
 
         `latents` [B, C, h, w], `embeds` [B, L, D], `conditions` as `map_to_condition` makes them, one a control.
         """
@@ -146,7 +146,7 @@ def load_controls(
 
 
 def controls_identity(specs: Sequence[ControlSpec], models: Models, *, allow_pickle: bool = False) -> dict[str, str]:
-    """What decides the controls' maps and residuals: each spec with the fingerprint of its weights. Loads none."""
+    """All that decides the controls' maps and residuals: each spec with the fingerprint of its weights. Loads none."""
     return {str(spec): fingerprint(_locate(spec, models, allow_pickle), (".",)) for spec in specs}
 
 
