@@ -314,7 +314,8 @@ def flatten(needs: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif isinstance(value, Path):
             flat[f"{prefix}{name}"] = f"contents {contents(value)}"
         elif isinstance(value, Section):
-            flat |= flatten(deciding(value), f"{prefix}{name}.")
+            paths = {field: given for field, given in value if isinstance(given, Path)}
+            flat |= flatten(deciding(value) | paths, f"{prefix}{name}.")
         elif isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{name}.")
         elif hasattr(value, "identity"):
