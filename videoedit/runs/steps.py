@@ -156,6 +156,8 @@ class Steps:
         why = self._why_parts(flat, missing, known)
         self._say(name, why)
         if (why or known.get("key") != key) and not self.dry:
+            for path in missing.values():  # a damaged one
+                path.unlink(missing_ok=True)
             stored = {"parts": flat}
             self._make(name, key, stored, lambda: make(missing) if missing else None, lambda: list(names.values()))
         elif not why:
