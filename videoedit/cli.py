@@ -13,6 +13,7 @@ import typer
 from videoedit import __version__
 from videoedit.errors import VideoEditError
 from videoedit.evaluation.commands import app as bench_app
+from videoedit.runs.interrupt import interrupt_on_sigterm
 
 if TYPE_CHECKING:
     from videoedit.config import ClipConfig
@@ -43,6 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
         _add_methods()
     else:
         _add_commands()
+    interrupt_on_sigterm()
     try:
         code = app(arguments, standalone_mode=False) or 0
         if code == 130:  # how typer hands on a KeyboardInterrupt

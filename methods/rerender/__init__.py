@@ -56,7 +56,7 @@ METHOD = MethodSpec(
             summary="carry edited key frames to every frame of a clip and write the video",
             config="rerender.config:PropagateConfig",
             run="rerender.stream:propagate",
-            plan="rerender.plan:propagation_stage",
+            plan="rerender.propagation.cost:propagation_stage",
         ),
     },
 )

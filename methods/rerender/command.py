@@ -13,7 +13,7 @@ import numpy as np
 
 from rerender.config import PropagateRunConfig
 from rerender.keyframes import scene_cuts
-from rerender.plan import propagation_stage
+from rerender.propagation.cost import propagation_stage
 from rerender.propagation.interval import intervals
 from rerender.propagation.keyfiles import find_keyframes
 from rerender.propagation.units import stitch
@@ -87,10 +87,11 @@ def edits(config: PropagateRunConfig, models: None, clip: Clip, steps: Steps) ->
 def find_cuts(config: PropagateRunConfig, clip: Clip, steps: Steps) -> list[int]:
     """First frames of the shots after the first."""
 
-    def make() -> list[int]:
-        return sorted(scene_cuts(iter(clip.video.frames)) if config.cuts == "auto" else config.cuts)
-
-    cuts: list[int] = steps.keep("scene cuts", make, needs={"clip": clip, "cuts": config.cuts}).value
+    if config.cuts == "auto":
+        step = steps.keep("scene cuts", lambda: list(scene_cuts(iter(clip.video.frames))), needs={"clip": clip})
+        cuts: list[int] = step.value
+    else:
+        cuts = sorted(config.cuts)
     if cuts:
         steps.note(f"Scene cuts before frames {cuts}: no key frame serves across them.")
     return cuts

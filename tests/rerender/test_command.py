@@ -125,6 +125,79 @@ def test_a_second_call_makes_nothing_again_and_other_key_frames_make_it_anew(cli
     assert again.read_bytes() != first
 
 
+@pytest.fixture
+def long_clip(tmp_path: Path) -> tuple[Path, Path]:
+    """A clip of 24 frames and a folder of 4 edited key frames."""
+    frames = panning(24, SIZE)
+    write_video(tmp_path / "long.mp4", frames, 12)
+    folder = tmp_path / "long keys"
+    folder.mkdir()
+    for index in (0, 8, 16, 23):
+        Image.fromarray(other_colours(frames)[index]).save(folder / f"{index:04d}.png")
+    return tmp_path / "long.mp4", folder
+
+
+def archives(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Contents and times of the finished intervals, by their frames."""
+    found = {path.name[:13]: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("frames/*.zip")}
+    assert len(found) == len(list(folder.glob("frames/*")))
+    return found
+
+
+@pytest.mark.parametrize("change", ["another picture", "one more", "one fewer", "a cut", "fewer frames"])
+def test_only_the_intervals_that_a_change_touches_are_made_again(change: str, long_clip, tmp_path: Path):
+    clip, keys = long_clip
+    whole = {"num_frames": 24}
+    run_method("propagate", config(clip, [keys], cuts=[], video=whole), tmp_path / "o")
+    before = archives(tmp_path / "o")
+    assert sorted(before) == ["000001-000007", "000009-000015", "000017-000022"]
+    settings: dict = {"cuts": [], "video": whole}
+    picture = Image.open(keys / "0000.png")
+    if change == "another picture":
+        picture.save(keys / "0008.png")
+        kept, made = {"000017-000022"}, {"000001-000007", "000009-000015"}
+    elif change == "one more":
+        picture.save(keys / "0012.png")
+        kept, made = {"000001-000007", "000017-000022"}, {"000009-000011", "000013-000015"}
+    elif change == "one fewer":
+        (keys / "0016.png").unlink()
+        kept, made = {"000001-000007"}, {"000009-000022"}
+    elif change == "a cut":
+        settings["cuts"] = [12]
+        kept, made = {"000001-000007", "000017-000022"}, {"000009-000011", "000012-000015"}
+    else:
+        (keys / "0023.png").unlink()
+        settings["video"] = {"num_frames": 20}
+        kept, made = {"000001-000007", "000009-000015"}, {"000017-000019"}
+    plan = plan_run("propagate", config(clip, [keys], **settings), tmp_path / "o")
+    assert plan.status["propagate"].startswith(f"made: {len(made)} of {len(kept | made)}")
+    run_method("propagate", config(clip, [keys], **settings), tmp_path / "o")
+    after = archives(tmp_path / "o")
+    assert set(after) == kept | made
+    assert all(after[name] == before[name] for name in kept)  # not even touched
+    run_method("propagate", config(clip, [keys], **settings), tmp_path / "anew")
+    assert {name: data for name, (data, _) in after.items()} == {
+        name: data for name, (data, _) in archives(tmp_path / "anew").items()
+    }
+    assert (tmp_path / "o/propagated.mp4").read_bytes() == (tmp_path / "anew/propagated.mp4").read_bytes()
+
+
+def test_a_damaged_interval_is_made_again(long_clip, tmp_path: Path):
+    clip, keys = long_clip
+    run_method("propagate", config(clip, [keys], cuts=[]), tmp_path / "o")
+    before = archives(tmp_path / "o")
+    victim = next((tmp_path / "o/frames").glob("000009*"))
+    victim.write_bytes(victim.read_bytes()[:-100])
+    (tmp_path / "o/propagated.mp4").write_bytes(b"half")
+    run_method("propagate", config(clip, [keys], cuts=[]), tmp_path / "o")
+    assert {name: data for name, (data, _) in archives(tmp_path / "o").items()} == {
+        name: data for name, (data, _) in before.items()
+    }
+    statuses = record(tmp_path / "o")["calls"][-1]["steps"]
+    assert statuses["propagate"] == f"made: 1 of 3: 000009-000015: frames/{victim.name} was damaged or changed"
+    assert probe(tmp_path / "o/propagated.mp4").frames == 24
+
+
 @pytest.mark.slow
 def test_stride_and_size(clip: Path, keys: Path, tmp_path: Path):
     """Key frames are named by their number in the clip; here frames 1, 3 and 5 are edited, at half the size."""

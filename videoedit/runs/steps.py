@@ -159,6 +159,8 @@ class Steps:
         why = self._why_parts(flat, missing, known)
         self._say(name, why)
         if (why or known.get("key") != key) and not self.dry:
+            for path in missing.values():  # a damaged one
+                path.unlink(missing_ok=True)
             stored = {"parts": flat}
             self._make(name, key, stored, lambda: make(missing) if missing else None, lambda: list(names.values()))
         elif not why:
@@ -315,7 +317,8 @@ def flatten(needs: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif isinstance(value, Path):
             flat[f"{prefix}{name}"] = f"contents {contents(value)}"
         elif isinstance(value, Section):
-            flat |= flatten(deciding(value), f"{prefix}{name}.")
+            paths = {field: given for field, given in value if isinstance(given, Path)}
+            flat |= flatten(deciding(value) | paths, f"{prefix}{name}.")
         elif isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{name}.")
         elif hasattr(value, "identity"):

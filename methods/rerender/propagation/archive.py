@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from zipfile import ZipFile
+from zipfile import ZipFile, ZipInfo
 
 import cv2
 import numpy as np
@@ -35,11 +35,11 @@ class FrameArchive:
         self._zip.close()
 
     def put(self, frame: int, image: np.ndarray, error: np.ndarray | None = None) -> None:
-        self._zip.writestr(f"{frame:06d}.png", cv2.imencode(".png", image[..., ::-1], FAST)[1].tobytes())
+        self._put(f"{frame:06d}.png", cv2.imencode(".png", image[..., ::-1], FAST)[1].tobytes())
         if error is not None:
             buffer = io.BytesIO()
             np.save(buffer, error.astype(np.float32))
-            self._zip.writestr(f"{frame:06d}.npy", buffer.getvalue())
+            self._put(f"{frame:06d}.npy", buffer.getvalue())
 
     def image(self, frame: int) -> np.ndarray:
         data = np.frombuffer(self._zip.read(f"{frame:06d}.png"), np.uint8)
@@ -50,7 +50,10 @@ class FrameArchive:
         return np.load(io.BytesIO(self._zip.read(f"{frame:06d}.npy")))
 
     def put_text(self, name: str, text: str) -> None:
-        self._zip.writestr(name, text)
+        self._put(name, text.encode())
+
+    def _put(self, name: str, data: bytes) -> None:
+        self._zip.writestr(ZipInfo(name), data)  # without the time: same frames, same bytes
 
     def text(self, name: str) -> str:
         return self._zip.read(name).decode()
