@@ -133,7 +133,7 @@ def long_clip(tmp_path: Path) -> tuple[Path, Path]:
     folder = tmp_path / "long keys"
     folder.mkdir()
     for index in (0, 8, 16, 23):
-        Image.fromarray(other_colours(frames)[index]).save(folder / f"{index:04d}.png")
+        Image.fromarray(other_colors(frames)[index]).save(folder / f"{index:04d}.png")
     return tmp_path / "long.mp4", folder
 
 
