@@ -63,7 +63,7 @@ def test_commands_and_flags_in_the_readme_exist(capsys):
 
 def test_python_in_the_readme_imports():
     for block in re.findall(r"```python\n(.*?)```", README, re.S):
-        imports = [node for node in ast.parse(block).body if isinstance(node, ast.ImportFrom)]
+        imports = [node for node in ast.parse(block).body if isinstance(node, ast.Import | ast.ImportFrom)]
         assert imports
         exec(compile(ast.Module(imports, type_ignores=[]), "README", "exec"), {})
 

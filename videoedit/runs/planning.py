@@ -118,5 +118,6 @@ def describe(plan: Plan, folder: Path, device: str | None) -> str:
         f"at {speed / 1e9:.0f} GFLOP/s, if nothing is kept",
     ]
     if plan.status:
-        lines += ["steps", *(f"  {name:<28} {status}" for name, status in plan.status.items())]
+        width = max(map(len, plan.status))
+        lines += ["steps", *(f"  {name:<{width}}  {status}" for name, status in plan.status.items())]
     return "\n".join([*lines, *(f"note     {note}" for note in plan.notes)])
