@@ -116,7 +116,10 @@ def test_a_controls_other_weights_and_a_changed_key_frame_are_noticed(config, tm
     save_file({name: tensor * 0.5 for name, tensor in tensors.items()}, weights)
     run_method("rerender", config(**few), tmp_path / "r")
     statuses = record_of(tmp_path / "r")["calls"][-1]["steps"]
-    assert statuses["key frames"] == "kept" and statuses["translate"].startswith("made: controls.canny=")
+    assert (
+        statuses["key frames"] == "kept"
+        and statuses["translate"] == "made: the contents of controls.canny:1 (1) changed"
+    )
     after = keys_of(tmp_path / "r")
     assert (after[2] != before[2]).any()
     write_image(tmp_path / "r/keys/000002.png", before[2])

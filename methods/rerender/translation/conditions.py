@@ -146,8 +146,12 @@ def load_controls(
 
 
 def controls_identity(specs: Sequence[ControlSpec], models: Models, *, allow_pickle: bool = False) -> dict[str, str]:
-    """What decides the controls' maps and residuals: each spec with the fingerprint of its weights. Loads none."""
-    return {str(spec): fingerprint(_locate(spec, models, allow_pickle), (".",)) for spec in specs}
+    """All that decides the controls' maps and residuals: kinds, scales, fingerprints of the weights. Loads none."""
+    identity = {}
+    for number, spec in enumerate(specs, 1):
+        weights = fingerprint(_locate(spec, models, allow_pickle), (".",))
+        identity[f"{spec.kind}:{spec.scale:g} ({number})"] = f"contents {weights}"
+    return identity
 
 
 def _locate(spec: ControlSpec, models: Models, allow_pickle: bool) -> Path:
