@@ -162,9 +162,10 @@ def test_a_scene_cut_starts_a_shot_with_an_anchor_of_its_own(config, tmp_path: P
     ids=str,
 )
 def test_bad_input_is_one_line(settings, tmp_path: Path, changes: dict, error: type, words: str):
-    with pytest.raises(error, match=words) as caught:
-        run_method("rerender", build_config(RerenderConfig, settings(**changes)), tmp_path / "r")
-    assert "\n" not in str(caught.value)
+    for run in (plan_run, run_method):  # a dry run refuses what the run would refuse
+        with pytest.raises(error, match=words) as caught:
+            run("rerender", build_config(RerenderConfig, settings(**changes)), tmp_path / "r")
+        assert "\n" not in str(caught.value)
     assert not list((tmp_path / "r").glob("*.mp4")) or error is not InputError
 
 
