@@ -56,7 +56,7 @@ def moment(folder: Path) -> str:
 
 def main(method: str, settings: str, work: Path, wanted: int) -> None:
     spec = get_method(method)
-    spec.load("edit")
+    spec.load("edits")
     config = build_config(spec.load("config"), json.loads(settings))
     began = time.monotonic()
     assert os.waitpid(start(method, config, work / "calm"), 0)[1] == 0

@@ -126,6 +126,19 @@ def report(folder: Path) -> None:
     typer.echo(str(write_report(folder)))
 
 
+@app.command()
+def check(folder: Path) -> None:
+    """Hash the files of a run folder and name those that were damaged or changed; the next run makes them again."""
+    from videoedit.runs.folder import check_files
+
+    problems = check_files(folder)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo("every file is as it was written")
+
+
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context) -> None:
     """List the models and weights that are here; with fetch NAME: get those of optical flow, edges or LPIPS."""

@@ -174,6 +174,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
+def near_file(config: Path, name: str) -> str:
+    """`name` as an absolute path if it exists beside a config file or in a folder above."""
+    for folder in config.resolve().parents:
+        if (folder / name).exists():
+            return str(folder / name)
+    return name
+
+
 def set_value(data: dict[str, Any], dotted: str, value: Any) -> None:
     """Put `value` at the key ``a.b.c`` of nested mappings, in place."""
     *parents, last = dotted.split(".")

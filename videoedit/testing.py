@@ -29,28 +29,8 @@ SD_SCHEDULER: dict[str, Any] = {
 }
 """Stable Diffusion 1.5's noise schedule."""
 
-_WORDS = [
-    "a",
-    "an",
-    "the",
-    "red",
-    "blue",
-    "car",
-    "cat",
-    "dog",
-    "man",
-    "woman",
-    "is",
-    "on",
-    "in",
-    "of",
-    "running",
-    "driving",
-    "turning",
-    "road",
-    "snow",
-    "desert",
-]
+_WORDS = ["a", "an", "the", "red", "blue", "car", "cat", "dog", "man", "woman", "is", "on", "in", "of", "running",
+          "driving", "turning", "road", "snow", "desert"]  # fmt: skip
 _WIDTH = 16
 
 

@@ -74,7 +74,7 @@ def search(
     """
     order = np.argwhere(active)
     for y, x in order if forward else order[::-1]:
-        for candidates in (neighbours(field, x, y, forward), random_ones(field, x, y, radii, seed)):
+        for candidates in (neighbors(field, x, y, forward), random_ones(field, x, y, radii, seed)):
             for cx, cy in candidates:
                 here, there = window(*field[y, x]), window(cx, cy)
                 error = patch_error(source, target, x, y, cx, cy)
@@ -84,7 +84,7 @@ def search(
                     field[y, x], errors[y, x] = (cx, cy), error
 
 
-def neighbours(field: Field, x: int, y: int, forward: bool) -> Iterator[tuple[int, int]]:
+def neighbors(field: Field, x: int, y: int, forward: bool) -> Iterator[tuple[int, int]]:
     """The patches that continue those of the two neighbours visited before, if they lie inside the source."""
     height, width = field.shape[:2]
     step = 1 if forward else -1

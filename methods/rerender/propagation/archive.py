@@ -6,7 +6,6 @@ import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from zipfile import ZipFile, ZipInfo
 
 import cv2
@@ -29,9 +28,7 @@ class FrameArchive:
     def __enter__(self) -> FrameArchive:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._zip.close()
 
     def put(self, frame: int, image: np.ndarray, error: np.ndarray | None = None) -> None:
