@@ -104,9 +104,9 @@ class RunConfig(ClipConfig):
     """Settings of every method with a model; a method adds its own sections."""
 
     model: str = "mini"
-    """`mini`, a diffusers folder, a `.safetensors` file, or a hub id."""
+    """Model: `mini`, a diffusers folder, a `.safetensors` file, or a hub id."""
     device: str | None = None
-    """`cpu`, `cuda`, ...; empty: a GPU if there is one."""
+    """Device to compute on: `cpu`, `cuda`, ...; empty: a GPU if there is one."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Precision of the frozen model; empty: float32 on a CPU, float16 on a GPU."""
     allow_pickle: bool = False
@@ -117,13 +117,13 @@ class PromptsConfig(RunConfig):
     """Settings of a method that learns one clip and then makes several edits of it."""
 
     source_prompt: str = ""
-    """Describes the clip; the network is tuned on it."""
+    """Text that describes the clip; the network is tuned on it."""
     prompts: Strings = ()
-    """Describe the edits, one video each."""
+    """Texts that describe the edits, one video each."""
     negative_prompt: str = ""
     """Text that guidance moves away from."""
     truth: Annotated[tuple[FilePath, ...], BeforeValidator(as_tuple)] = ()
-    """For rendered clips: what each edit should look like, one video for each prompt."""
+    """Videos of what each edit should look like, one for each prompt, if clips are rendered."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

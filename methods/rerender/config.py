@@ -63,7 +63,7 @@ class TranslateConfig(Section):
     store_dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Precision of these features; null: as the model makes them."""
     compat: Literal["official"] | None = None
-    """`official`: every step of both passes runs, windows are fractions of all steps, sampled encodings."""
+    """Code to follow; `official`: both passes run whole, windows are fractions of all steps, encodings are draws."""
 
 
 class KeyframesConfig(Section):
@@ -76,7 +76,7 @@ class KeyframesConfig(Section):
     adaptive: bool = False
     """More key frames where more happens: intervals of half of `interval` up to it."""
     indices: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)] | None = None
-    """These frames instead of every `interval`-th."""
+    """List of frames to take instead of every `interval`-th."""
     scene_cuts: bool = True
     """Find hard cuts; each shot then has an anchor of its own, and nothing is carried over a cut."""
 
@@ -93,7 +93,7 @@ class PropagateConfig(Section):
     poisson: bool = False
     """Remove seams by solving for the gradients; the paper leaves it off, the official code has it on."""
     flow: str = "auto"
-    """auto, raft-large, raft-small, raft-sintel, dis, or a folder of flow files."""
+    """Estimator of motion: auto, raft-large, raft-small, raft-sintel, dis, or a folder of flow files."""
     workers: int | None = Field(default=None, ge=1, json_schema_extra=ONLY_HOW)
     """Processes; null: one for each core. They change no byte of the result."""
 
@@ -106,7 +106,7 @@ class PropagateRunConfig(ClipConfig):
     cuts: Annotated[Literal["auto"] | tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_tuple)] = "auto"
     """First frames of the shots after the first, over which no key frame serves; auto: found; []: none."""
     truth: FilePath | None = None
-    """For filters that could be applied to every frame: the clip that should come out, to measure against."""
+    """The clip that should come out, to measure against, of a filter that could be applied to every frame."""
     propagate: PropagateConfig = PropagateConfig()
 
     @property
@@ -122,7 +122,7 @@ class RerenderConfig(RunConfig):
     prompt: str = ""
     """Text that says what the edit should show."""
     prompt_suffix: str = ""
-    """Added to the prompt after a comma, such as `best quality`."""
+    """Text added to the prompt after a comma, such as `best quality`."""
     negative_prompt: str = ""
     """Text that guidance moves away from."""
     controls: Strings = ("canny",)
@@ -130,7 +130,7 @@ class RerenderConfig(RunConfig):
     until: Literal["keyframes", "video"] = "video"
     """Stop after the key frames, or make the whole video."""
     truth: FilePath | None = None
-    """For rendered clips: what the edit should look like."""
+    """Video of what the edit should look like, if the clip is rendered."""
     keyframes: KeyframesConfig = KeyframesConfig()
     translate: TranslateConfig = TranslateConfig()
     propagate: PropagateConfig = PropagateConfig()

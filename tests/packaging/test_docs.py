@@ -61,11 +61,12 @@ def test_commands_and_flags_in_the_readme_exist(capsys):
     assert {flag.name for flag in get_method("tuneavideo").flags} >= {"--prompt", "--source-prompt"}
 
 
-def test_python_in_the_readme_imports():
-    for block in re.findall(r"```python\n(.*?)```", README, re.S):
-        imports = [node for node in ast.parse(block).body if isinstance(node, ast.Import | ast.ImportFrom)]
-        assert imports
-        exec(compile(ast.Module(imports, type_ignores=[]), "README", "exec"), {})
+def test_python_in_the_documents_imports():
+    for document in [ROOT / "README.md", *ROOT.glob("methods/*/README.md")]:
+        for block in re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.S):
+            imports = [node for node in ast.parse(block).body if isinstance(node, ast.Import | ast.ImportFrom)]
+            assert imports
+            exec(compile(ast.Module(imports, type_ignores=[]), document.name, "exec"), {})
 
 
 def test_pictures_in_the_documents_exist():
