@@ -104,6 +104,7 @@ def run_method(
             result = call.walk(steps)
         if file_sha256(path) != call.sha256:
             raise InputError(f"{path} was changed while it was being edited; give the command again")
+        steps.sweep()
         _finish(workspace, call, before)
         progress.say(f"report: {workspace.path(REPORT)}")
     return result

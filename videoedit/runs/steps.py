@@ -167,6 +167,17 @@ class Steps:
             self._note_again(name)
         return Step(name, key, self.workspace, unmade=bool(why) and self.dry)
 
+    def sweep(self) -> None:
+        """Remove parts that no step knows: a killed call with other settings left them."""
+        known = self._known_files()
+        folders = set()
+        for step in self.workspace.steps.values():
+            if "parts" in step["needs"]:
+                folders |= {self.workspace.inside(file).parent for file in step["files"]}
+        for path in [path for folder in folders for path in folder.iterdir()]:
+            if str(path.relative_to(self.workspace.folder)) not in known:
+                remove(path)
+
     def _known_files(self) -> set[str]:
         """The names of all files that steps have."""
         return set().union(*(step["files"] for step in self.workspace.steps.values()))
