@@ -3,8 +3,9 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: demo demo-rerender test check format bench bench-page wheel-test clean
+.PHONY: demo demo-rerender test check lint quick-tests slow-tests format bench bench-page wheel-test clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -17,14 +18,20 @@ demo: $(READY)  ## edit the bundled clip with Tune-A-Video on the embedded model
 demo-rerender: $(READY)  ## edit it with Rerender-A-Video: key frames, then every frame
 	$(BIN)/videoedit run rerender --config configs/rerender/demo.yaml --out outputs/demo-rerender
 
-test: $(READY)  ## the whole suite, a process for each core
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+test: quick-tests slow-tests  ## the whole suite, a process for each core
 
-check: $(READY)  ## what must pass before a push
+check: lint quick-tests  ## what must pass before a push
+
+lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+quick-tests: $(READY)
+	$(PYTEST) -m "not slow"
+
+slow-tests: $(READY)
+	$(PYTEST) -m slow
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

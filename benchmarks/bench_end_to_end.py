@@ -1,7 +1,7 @@
 """Whole runs of every demo (``configs/*/demo.yaml``) through the command line, and where their time goes.
 
-Times, memory and the stages are those that a run records in its ``run.json``; "loading, report" is the rest of what the
-process and its workers took: Python, the models, reading, the report. Each process has one thread. The ratios are
+Times and memory of the steps are those that a run records in its ``run.json``; "loading, report" is the rest of what
+the process and its workers took: Python, the models, reading, the report. Each process has one thread. The ratios are
 shares of the whole run's CPU time.
 
 Usage: python benchmarks/bench_end_to_end.py [--full]. Without `--full` all numbers of steps are a fifth of the demos',
@@ -40,35 +40,35 @@ def fewer_steps(settings: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def run(method: str, config: Path, folder: Path, *, full: bool) -> Iterator[Row]:
-    """Run a demo; a row for each stage's CPU and wall seconds and peak memory, and for the whole."""
+    """Run a demo; a row for each step's CPU and wall seconds and peak memory, and for the whole."""
     command = [sys.executable, "-m", "videoedit", "run", method, "--config", str(config), "--out", str(folder)]
     command += [] if full else fewer_steps(read_yaml(config))
     wall, cpu = time.perf_counter(), children_seconds()
     subprocess.run(command, env=os.environ | ONE_THREAD, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     wall, cpu = time.perf_counter() - wall, children_seconds() - cpu
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    stages = record["stages"]
+    steps = record["steps"]
     rest = {
-        "cpu_seconds": cpu - sum(stage["cpu_seconds"] for stage in stages.values()),
-        "seconds": wall - sum(stage["seconds"] for stage in stages.values()),
+        "cpu_seconds": cpu - sum(step["cpu_seconds"] for step in steps.values()),
+        "seconds": wall - sum(step["seconds"] for step in steps.values()),
     }
-    prompts = record["config"].get("prompts", [])
+    prompts = record["calls"][-1]["config"].get("prompts", [])
     group = f"{method}, {record['input']['frames']} frames"
     yield row("whole run", "CPU time", cpu, "s", "lower", group=group)
     yield row("whole run", "wall time", wall, "s", "lower", group=group)
-    for full_name, stage in (stages | {REST: rest}).items():
+    for full_name, step in (steps | {REST: rest}).items():
         name = numbered(full_name, prompts)
-        yield row(name, "CPU time", stage["cpu_seconds"], "s", "lower", group=group, against=("whole run", cpu))
-        yield row(name, "wall time", stage["seconds"], "s", "lower", group=group)
+        yield row(name, "CPU time", step["cpu_seconds"], "s", "lower", group=group, against=("whole run", cpu))
+        yield row(name, "wall time", step["seconds"], "s", "lower", group=group)
         if name != REST:
-            yield row(name, "peak memory", stage["peak_memory_mb"], "MB", "lower", group=group)
+            yield row(name, "peak memory", step["peak_memory_mb"], "MB", "lower", group=group)
 
 
-def numbered(stage: str, prompts: list[str]) -> str:
-    """A stage's name with the number of the edit in the place of its prompt."""
+def numbered(step: str, prompts: list[str]) -> str:
+    """A step's name with the number of the edit in the place of its prompt."""
     for i, prompt in sorted(enumerate(prompts, 1), key=lambda pair: -len(pair[1])):
-        stage = stage.replace(prompt, str(i))
-    return stage
+        step = step.replace(prompt, str(i))
+    return step
 
 
 def children_seconds() -> float:

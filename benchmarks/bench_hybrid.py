@@ -11,8 +11,8 @@ The flicker ratio takes motion for flicker: frames that are left out lower it, h
 also measured along the flow, as the mean change of what is seen in both of two neighbouring frames, and the largest
 change from one frame to the next is given, which is what an eye sees of held frames.
 
-Costs are the CPU seconds, child processes included, of all stages but measuring, for each frame: of the hybrid for each
-frame of the clip, of Tune-A-Video for each of those that it edits and for each of those that it spans.
+Costs are the CPU seconds, child processes included, of all steps that make the edit, for each frame: of the hybrid for
+each frame of the clip, of Tune-A-Video for each of those that it edits and for each of those that it spans.
 
 Usage: python benchmarks/bench_hybrid.py CLIP [--source-prompt TEXT] [--prompt TEXT] [--set KEY=VALUE]... [--work DIR]
 """
@@ -47,7 +47,7 @@ SHARED = ("network", "tune", "invert", "sample")  # sections that both methods h
 FIGURES = ("warp_error@1", "warp_ssim@1", "flicker_ratio@1", "strength@1")
 HYBRID, HELD, BLENDED = "hybrid", "tuneavideo, held", "tuneavideo, blended"
 SOURCE, SOURCE_HELD = "source", "source, held"
-MEASURING = ("measure", "reconstruct")  # stages that make nothing of the edit
+SHOWING = ("measure", "reconstruct", "picture")  # beginnings of the names of steps that make nothing of the edit
 SHOWN = 12  # frames in the contact sheet
 
 
@@ -83,9 +83,9 @@ def edit(method: str, settings: Mapping[str, Any], folder: Path) -> tuple[np.nda
 
 
 def cost(record: Mapping[str, Any]) -> float:
-    """CPU seconds of the stages that make the edit."""
-    stages = record["stages"].items()
-    return float(sum(stage["cpu_seconds"] for name, stage in stages if not name.startswith(MEASURING)))
+    """CPU seconds of the steps that make the edit."""
+    steps = record["steps"].items()
+    return float(sum(step["cpu_seconds"] for name, step in steps if not name.startswith(SHOWING)))
 
 
 def rows(clip: Path, settings: dict[str, Any], work: Path, sheet: Path) -> Iterator[Row]:
@@ -121,8 +121,8 @@ def rows(clip: Path, settings: dict[str, Any], work: Path, sheet: Path) -> Itera
     for name, count in (("tuneavideo, of those edited", len(sparse)), ("tuneavideo, of those spanned", span)):
         seconds = cost(sparse_record) / count
         yield row(name, "CPU time a frame", seconds, "s", group=group, against=(HYBRID, per_frame))
-    for name, stage in record["stages"].items():
-        yield row(f"hybrid, {name}", "CPU time", stage["cpu_seconds"], "s", group=group)
+    for name, step in record["steps"].items():
+        yield row(f"hybrid, {name}", "CPU time", step["cpu_seconds"], "s", group=group)
     shown = np.linspace(0, span - 1, SHOWN).round().astype(int)
     cv2.imwrite(str(sheet), contact_sheet({n: f[shown] for n, f in versions.items()}, columns=SHOWN)[..., ::-1])
 

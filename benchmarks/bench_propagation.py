@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def workers(folder: Path) -> Iterator[Row]:
-    """Wall seconds of the propagation stage's work; the machine should have nothing else to do."""
+    """Wall seconds of the propagation step; the machine should have nothing else to do."""
     clip = make(folder, 61, (256, 144))
     one, two = (run(clip, folder / f"w{count}", "default", count)["seconds"] for count in (1, 2))
     group = "61 frames of 256x144, preset default"
@@ -67,7 +67,7 @@ def make(folder: Path, count: int, size: tuple[int, int]) -> Path:
 
 
 def run(clip: Path, out: Path, preset: str, count: int) -> dict[str, float]:
-    """Run the command; the stage's seconds and the peak memory of all its processes, MiB."""
+    """Run the command; the step's seconds and the peak memory of all its processes, MiB."""
     command = [sys.executable, "-m", "videoedit", "propagate", str(clip), "--keyframes", str(clip.parent / "keys"),
                "--preset", preset, "--workers", str(count), "--set", "propagate.flow=dis", "-o", str(out)]  # fmt: skip
     began, peak = time.monotonic(), 0.0
@@ -77,8 +77,8 @@ def run(clip: Path, out: Path, preset: str, count: int) -> dict[str, float]:
             peak = max(peak, sum(proportional(one) for one in (parent, *children(parent))))
             time.sleep(0.5)
     assert process.returncode == 0
-    stage = json.loads((out / "run.json").read_text())["stages"]["propagate"]
-    return {"seconds": stage["seconds"], "peak_mb": peak, "all_seconds": time.monotonic() - began}
+    step = json.loads((out / "run.json").read_text())["steps"]["propagate"]
+    return {"seconds": step["seconds"], "peak_mb": peak, "all_seconds": time.monotonic() - began}
 
 
 def children(process: psutil.Process) -> list[psutil.Process]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from videoedit.errors import VideoEditError
     from videoedit.media.video import read_video, write_video
     from videoedit.models.loading import load_models
+    from videoedit.pipeline import edit, plan
     from videoedit.types import EditResult, Models, Video
 
 __version__ = "0.1.0"
@@ -26,7 +27,9 @@ _WHERE = {
     "VideoEditError": "errors",
     "ddim_invert": "diffusion.inversion",
     "ddim_sample": "diffusion.sampling",
+    "edit": "pipeline",
     "load_models": "models.loading",
+    "plan": "pipeline",
     "read_video": "media.video",
     "write_video": "media.video",
 }
@@ -40,7 +43,9 @@ __all__ = [
     "__version__",
     "ddim_invert",
     "ddim_sample",
+    "edit",
     "load_models",
+    "plan",
     "read_video",
     "write_video",
 ]

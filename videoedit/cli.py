@@ -13,6 +13,7 @@ import typer
 from videoedit import __version__
 from videoedit.errors import VideoEditError
 from videoedit.evaluation.commands import app as bench_app
+from videoedit.runs.interrupt import interrupt_on_sigterm
 
 if TYPE_CHECKING:
     from videoedit.config import ClipConfig
@@ -43,6 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
         _add_methods()
     else:
         _add_commands()
+    interrupt_on_sigterm()
     try:
         code = app(arguments, standalone_mode=False) or 0
         if code == 130:  # how typer hands on a KeyboardInterrupt
@@ -124,6 +126,19 @@ def report(folder: Path) -> None:
     typer.echo(str(write_report(folder)))
 
 
+@app.command()
+def check(folder: Path) -> None:
+    """Hash the files of a run folder and name those that were damaged or changed; the next run makes them again."""
+    from videoedit.runs.folder import check_files
+
+    problems = check_files(folder)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo("every file is as it was written")
+
+
 @models_app.callback(invoke_without_command=True)
 def models(context: typer.Context) -> None:
     """List the models and weights that are here; with fetch NAME: get those of optical flow, edges or LPIPS."""
@@ -182,8 +197,8 @@ def _command(spec: MethodSpec) -> Any:
     parameters += [
         _parameter("out", Path | None, typer.Option("-o", "--out", help="Folder to write to.")),
         _parameter("config", Path | None, typer.Option("--config", help="YAML file with settings.")),
-        _parameter("set_", list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting.")),
-        _parameter("dry_run", bool, typer.Option("--dry-run", help="Say what would be done."), False),
+        _parameter("set_", list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change any setting.")),
+        _parameter("dry_run", bool, typer.Option("--dry-run", help="Say what would be done, write nothing."), False),
         _parameter("fresh", bool, typer.Option("--fresh", help="Start over, forgetting earlier work."), False),
         _parameter("debug", bool, typer.Option("--debug", help="Show tracebacks."), False),
     ]
@@ -204,14 +219,14 @@ def _common_flags(spec: MethodSpec) -> tuple[Flag, ...]:
     from videoedit.plugins import Flag
 
     for_all = (
-        Flag("--frames", ("video.num_frames",), "How many frames.", kind=int),
+        Flag("--frames", ("video.num_frames",), "Number of frames to edit.", kind=int),
         Flag("--stride", ("video.stride",), "Take every n-th frame.", kind=int),
-        Flag("--size", ("video.size",), "WIDTHxHEIGHT to work at."),
-        Flag("--seed", ("seed",), "Of all random numbers.", kind=int),
+        Flag("--size", ("video.size",), "Size to work at, WIDTHxHEIGHT."),
+        Flag("--seed", ("seed",), "Seed of all random numbers.", kind=int),
     )
     for_models = (
-        Flag("--model", ("model",), "mini, a diffusers folder, a .safetensors file, or a hub id."),
-        Flag("--device", ("device",), "cpu, cuda, ..."),
+        Flag("--model", ("model",), "Model: mini, a diffusers folder, a .safetensors file, or a hub id."),
+        Flag("--device", ("device",), "Device to compute on: cpu, cuda, ..."),
     )
     return (*for_models, *for_all) if spec.needs_model else for_all
 

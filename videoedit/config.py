@@ -63,35 +63,27 @@ ONLY_HOW: Any = {"decides_result": False}
 """``json_schema_extra`` of a setting that changes how the work is done, and no byte of what comes out."""
 
 
-ADDS: Any = {"adds_results": True}
-"""``json_schema_extra`` of a setting that asks for more results and changes none of the others: a run's folder takes
-further values of it, and reuses all that does not depend on them."""
-
-
-def deciding(config: Section, *, added: bool = True) -> dict[str, Any]:
-    """The settings that decide the result, as plain values: all but those marked `ONLY_HOW`.
-
-    Without `added`, those marked `ADDS` are left out too.
-    """
+def deciding(config: Section) -> dict[str, Any]:
+    """The settings that decide the result, as plain values: all but those marked `ONLY_HOW`."""
     values = config.model_dump(mode="json")
     for name, field in type(config).model_fields.items():
         inner = getattr(config, name)
         if isinstance(inner, Section):
-            values[name] = deciding(inner, added=added)
-        elif field.json_schema_extra == ONLY_HOW or (field.json_schema_extra == ADDS and not added):
+            values[name] = deciding(inner)
+        elif field.json_schema_extra == ONLY_HOW:
             del values[name]
     return values
 
 
 class VideoConfig(Section):
-    """Which frames of the clip are edited, and at which size the model sees them."""
+    """The frames of the clip that are edited, and the size at which the model sees them."""
 
     start: int = Field(default=0, ge=0)
     """First frame."""
     stride: int = Field(default=1, ge=1)
     """Take every n-th frame; the output's rate is the source's divided by it."""
     num_frames: int | None = Field(default=None, ge=1)
-    """How many frames; empty: all there are, but at most 24 for a method that edits all frames at once."""
+    """Number of frames; empty: all there are, but at most 24 for a method that edits all frames at once."""
     size: Size | None = None
     """Width x height that the model works at; empty: the model's own size at the clip's aspect."""
     output_size: Literal["source", "model"] = "source"
@@ -99,22 +91,22 @@ class VideoConfig(Section):
 
 
 class ClipConfig(Section):
-    """What every run's config has: a clip, the frames of it, a seed."""
+    """Settings of every run: a clip, the frames of it, a seed."""
 
     clip: FilePath | None = None
     """The video to edit."""
     seed: int = Field(default=33, ge=0)
-    """Of every random number in the run."""
+    """Seed of all random numbers."""
     video: VideoConfig = VideoConfig()
 
 
 class RunConfig(ClipConfig):
-    """What the config of every method with a model has; a method adds its own sections."""
+    """Settings of every method with a model; a method adds its own sections."""
 
     model: str = "mini"
-    """`mini`, a diffusers folder, a `.safetensors` file, or a hub id."""
+    """Model: `mini`, a diffusers folder, a `.safetensors` file, or a hub id."""
     device: str | None = None
-    """`cpu`, `cuda`, ...; empty: a GPU if there is one."""
+    """Device to compute on: `cpu`, `cuda`, ...; empty: a GPU if there is one."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Precision of the frozen model; empty: float32 on a CPU, float16 on a GPU."""
     allow_pickle: bool = False
@@ -122,14 +114,14 @@ class RunConfig(ClipConfig):
 
 
 class EditsConfig(RunConfig):
-    """What the config of a method has that makes several edits of a clip."""
+    """Settings of a method that makes several edits of a clip."""
 
-    prompts: Strings = Field(default=(), json_schema_extra=ADDS)
-    """Describe the edits, one video each."""
+    prompts: Strings = ()
+    """Texts that describe the edits, one video each."""
     negative_prompt: str = ""
-    """What guidance moves away from."""
-    truth: Annotated[tuple[FilePath, ...], BeforeValidator(as_tuple)] = Field(default=(), json_schema_extra=ADDS)
-    """For rendered clips: what each edit should look like, one video for each prompt."""
+    """Text that guidance moves away from."""
+    truth: Annotated[tuple[FilePath, ...], BeforeValidator(as_tuple)] = ()
+    """Videos of what each edit should look like, one for each prompt, if clips are rendered."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -145,10 +137,10 @@ class EditsConfig(RunConfig):
 
 
 class PromptsConfig(EditsConfig):
-    """What the config of a method has that learns one clip and then makes several edits of it."""
+    """Settings of a method that learns one clip and then makes several edits of it."""
 
     source_prompt: str = ""
-    """Describes the clip; the network is tuned on it."""
+    """Text that describes the clip; the network is tuned on it."""
 
 
 AnyConfig = TypeVar("AnyConfig", bound=Section)
@@ -185,6 +177,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f"config file {path} holds a {type(data).__name__}, expected `key: value` lines")
     return data
+
+
+def near_file(config: Path, name: str) -> str:
+    """`name` as an absolute path if it exists beside a config file or in a folder above."""
+    for folder in config.resolve().parents:
+        if (folder / name).exists():
+            return str(folder / name)
+    return name
 
 
 def set_value(data: dict[str, Any], dotted: str, value: Any) -> None:

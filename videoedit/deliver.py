@@ -99,18 +99,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a method tells besides its edits: curves, figures by label, pictures, key frames, files of use later."""
+    """News of a method besides its edits: curves, figures by label, pictures, key frames."""
 
     plots: Mapping[str, list[float]] = field(default_factory=dict)
     figures: Mapping[str, dict[str, float]] = field(default_factory=dict)
     pictures: Sequence[Picture] = ()
     keyframes: tuple[int, ...] = ()
-    artefacts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class Delivery:
-    """What a call has delivered so far, for its record and report."""
+    """All that a call has delivered so far, for its record and report."""
 
     clip: Clip
     steps: Steps
@@ -122,7 +121,6 @@ class Delivery:
     pictures: list[dict[str, str]] = field(default_factory=list)
     keyframes: tuple[int, ...] = ()
     edits: dict[str, Path] = field(default_factory=dict)
-    artefacts: dict[str, Path] = field(default_factory=dict)
 
     def show(self, label: str, role: str, prompt: str, file: str) -> None:
         """Let the report show a video."""
@@ -168,7 +166,7 @@ def deliver(
             "pictures": done.pictures,
             "keyframes": list(done.keyframes),
         }
-    return EditResult(videos=done.edits, metrics=done.metrics, artefacts=done.artefacts)
+    return EditResult(videos=done.edits, metrics=done.metrics)
 
 
 def _write_source(done: Delivery, source_prompt: str) -> None:
@@ -310,7 +308,6 @@ def _tell(done: Delivery, findings: Findings) -> None:
     done.plots |= findings.plots
     done.metrics |= findings.figures
     done.keyframes = findings.keyframes or done.keyframes
-    done.artefacts |= {name: steps.path(file) for name, file in findings.artefacts.items()}
 
 
 def _draw(picture: Picture, target: Path) -> None:

@@ -1,6 +1,9 @@
-"""What can go wrong, by who can mend it. Every message says what was given, what was expected, what to do."""
+"""Errors by who can mend them. Every message says what was given, what was expected, what to do."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class VideoEditError(Exception):
@@ -33,3 +36,9 @@ class OutputError(VideoEditError):
 
 class ToolError(VideoEditError):
     """An external program failed; carries its last words."""
+
+
+def hint(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """The end of a message about an unknown name: ``; did you mean 'x'?``, or what to say if none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else otherwise

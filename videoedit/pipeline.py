@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,10 +12,11 @@ from videoedit.config import ClipConfig, RunConfig, build_config, dump_yaml
 from videoedit.errors import ConfigError, InputError
 from videoedit.files import digest, file_sha256, write_text
 from videoedit.models.assets import is_embedded
+from videoedit.models.shape import ModelShape, local_folder, size_for, working_size
 from videoedit.plugins import MethodSpec, get_method
 from videoedit.runs.folder import Workspace, check_folder, open_workspace
 from videoedit.runs.machine import environment
-from videoedit.runs.planning import ModelShape, Plan, Scene, choose_frames, local_folder, working_size
+from videoedit.runs.planning import DEFAULT_FRAMES, Plan, Scene, choose_frames
 from videoedit.runs.progress import Progress
 from videoedit.runs.steps import Steps
 from videoedit.types import EditResult, Models
@@ -28,11 +30,21 @@ def edit(method: str, clip: Path | str, *, out: Path | str | None = None, **sett
     `settings` are those of the method's config, sections as mappings (``tune={"steps": 80}``); ``prompt="..."`` does
     for a method of several prompts too. Raises the errors of `videoedit.errors`.
     """
+    return run_method(method, _build(method, clip, settings), Path(out) if out else None)
+
+
+def plan(method: str, clip: Path | str, *, out: Path | str | None = None, **settings: Any) -> Plan:
+    """Say what `edit` with the same arguments would do, as ``--dry-run`` does; see `plan_run`."""
+    return plan_run(method, _build(method, clip, settings), Path(out) if out else None, estimate=True)
+
+
+def _build(method: str, clip: Path | str, settings: dict[str, Any]) -> ClipConfig:
     schema = get_method(method).load("config")
     if "prompt" in settings and "prompts" in schema.model_fields:
-        settings["prompts"] = [settings.pop("prompt")]
+        settings = {**settings, "prompts": [settings["prompt"]]}
+        del settings["prompt"]
     config: ClipConfig = build_config(schema, {"clip": str(clip), **settings})
-    return run_method(method, config, Path(out) if out else None)
+    return config
 
 
 def plan_run(
@@ -43,15 +55,15 @@ def plan_run(
     Refuses what the run would refuse. Writes nothing, loads no weights.
     """
     spec = get_method(method)
-    scene, plan = _plan(spec, config, estimate=estimate)
+    scene, costs = _plan(spec, config, estimate=estimate)
     if folder is None:
-        return plan
-    call = _Call(spec, config, scene, plan)
+        return costs
+    call = _Call(spec, config, scene)
     record = check_folder(folder, method=method, clip=_clip(config), sha256=call.sha256, fresh=fresh)
     kept = record if record and not fresh else {"steps": {}, "calls": []}
     steps = Steps(Workspace(folder, kept), dry=True)
     call.walk(steps)
-    return Plan(**{**vars(plan), "status": steps.status})
+    return replace(costs, status=steps.status)
 
 
 def default_folder(method: str, config: ClipConfig) -> Path:
@@ -75,7 +87,8 @@ def run_method(
     spec = get_method(method)
     progress = progress or Progress(quiet=True)
     folder = folder or default_folder(method, config)
-    call = _Call(spec, config, *_plan(spec, config))
+    scene, _ = _plan(spec, config)
+    call = _Call(spec, config, scene)
     path = _clip(config)
     if not check_folder(folder, method=method, clip=path, sha256=call.sha256, fresh=fresh):
         call.load()  # so that what cannot be used is refused before anything is written
@@ -91,6 +104,7 @@ def run_method(
             result = call.walk(steps)
         if file_sha256(path) != call.sha256:
             raise InputError(f"{path} was changed while it was being edited; give the command again")
+        steps.sweep()
         _finish(workspace, call, before)
         progress.say(f"report: {workspace.path(REPORT)}")
     return result
@@ -99,7 +113,7 @@ def run_method(
 class _Call:
     """One call: what was asked, of which clip, by which models."""
 
-    def __init__(self, spec: MethodSpec, config: ClipConfig, scene: Scene, plan: Plan) -> None:
+    def __init__(self, spec: MethodSpec, config: ClipConfig, scene: Scene) -> None:
         from videoedit.runs.clip import Clip
 
         self.spec, self.config, self.info = spec, config, scene.info
@@ -122,8 +136,6 @@ class _Call:
 
     def _size_of_loaded(self) -> tuple[int, int]:
         """The working size of a model of which only the weights tell its shape."""
-        from videoedit.runs.planning import size_for
-
         assert self.models is not None
         return size_for(self.models, self.info, self.config.video.size)
 
@@ -190,9 +202,8 @@ def _signature(workspace: Workspace) -> str:
 
 
 def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tuple[Scene, Plan]:
-    """What the method's plan is made for, and the plan in its frame."""
+    """The scene that a method plans for, and its plan in a frame."""
     from videoedit.media.video import probe
-    from videoedit.runs.planning import DEFAULT_FRAMES
 
     info = probe(_clip(config))
     frames = choose_frames(info.frames, config, most=None if spec.streams else DEFAULT_FRAMES)
@@ -207,7 +218,7 @@ def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tu
     scene = Scene(info, frames, size, shape, folder, estimate)
     stages, more = spec.load("plan")(config, scene)
     rate = info.fps / video.stride
-    plan = Plan(
+    costs = Plan(
         frames=f"{frames} of {info.frames} frames, {float(rate):g} fps{', with sound' if info.has_audio else ''}",
         size=size,
         output_size=source if video.output_size == "source" else size,
@@ -215,7 +226,7 @@ def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tu
         weights_mb=shape.weights_mb,
         notes=(*notes, *more),
     )
-    return scene, plan
+    return scene, costs
 
 
 def _clip(config: ClipConfig) -> Path:

@@ -6,15 +6,14 @@ Two groups: what `videoedit.methods` holds runs as ``videoedit run NAME``, what 
 
 from __future__ import annotations
 
-import difflib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pkgutil import resolve_name
 from typing import Any
 
-from videoedit.errors import MethodError
+from videoedit.errors import MethodError, hint
 
 METHODS = "videoedit.methods"
 COMMANDS = "videoedit.commands"
@@ -59,7 +58,7 @@ class StageSpec:
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """What the core knows of a method; the strings ``"module:object"`` are imported only when it runs.
+    """All that the core knows of a method; the strings ``"module:object"`` are imported only when it runs.
 
     - `config`: a pydantic model derived from `videoedit.config.RunConfig`;
     - `edits(config, models, clip, steps)`: the method itself, a generator of `videoedit.deliver.Edit`s; `clip` is a
@@ -99,7 +98,7 @@ def _load(owner: str, part: str, name: str) -> Any:
 
 
 def discover(*groups: str) -> dict[str, EntryPoint]:
-    """What is installed in these groups (without any: in both) by name, nothing imported."""
+    """Entry points of these groups (without any: of both) by name, nothing imported."""
     points = [point for group in groups or (METHODS, COMMANDS) for point in entry_points(group=group)]
     return {point.name: point for point in sorted(points, key=lambda p: p.name)}
 
@@ -108,7 +107,8 @@ def get_method(name: str) -> MethodSpec:
     """The description of one method or command; raises MethodError with the nearest name if there is none."""
     found = discover()
     if name not in found:
-        raise MethodError(f"there is no method {name!r}; {_hint(name, found, 'installed')}")
+        installed = f"; installed: {', '.join(found) or 'none'}"
+        raise MethodError(f"there is no method {name!r}{hint(name, found, installed)}")
     spec = found[name].load()
     if not isinstance(spec, MethodSpec):
         raise MethodError(
@@ -125,15 +125,9 @@ def get_stage(method: str, stage: str) -> StageSpec:
         )
     stages = get_method(method).stages
     if stage not in stages:
-        raise MethodError(f"method {method!r} has no stage {stage!r}; {_hint(stage, stages, 'it has')}")
+        there = f"; it has: {', '.join(stages) or 'none'}"
+        raise MethodError(f"method {method!r} has no stage {stage!r}{hint(stage, stages, there)}")
     return stages[stage]
-
-
-def _hint(name: str, known: Iterable[str], introduction: str) -> str:
-    """The nearest known name, or all of them."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"{introduction}: {', '.join(known) or 'none'}"
 
 
 def all_methods(group: str = METHODS) -> list[MethodSpec]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,28 +33,8 @@ SD_SCHEDULER: dict[str, Any] = {
 }
 """Stable Diffusion 1.5's noise schedule."""
 
-_WORDS = [
-    "a",
-    "an",
-    "the",
-    "red",
-    "blue",
-    "car",
-    "cat",
-    "dog",
-    "man",
-    "woman",
-    "is",
-    "on",
-    "in",
-    "of",
-    "running",
-    "driving",
-    "turning",
-    "road",
-    "snow",
-    "desert",
-]
+_WORDS = ["a", "an", "the", "red", "blue", "car", "cat", "dog", "man", "woman", "is", "on", "in", "of", "running",
+          "driving", "turning", "road", "snow", "desert"]  # fmt: skip
 _WIDTH = 16
 
 
@@ -196,13 +177,13 @@ def panning(num_frames: int = 8, size: tuple[int, int] = (64, 48), *, step: int 
     return np.stack([wall[:, step * i : step * i + width] for i in range(num_frames)])
 
 
-def other_colours(frames: np.ndarray) -> np.ndarray:
+def other_colors(frames: np.ndarray) -> np.ndarray:
     """Frames as an edit might leave them: everything in its place in other colours. uint8 [F, H, W, 3]."""
     return 255 - frames[..., [1, 2, 0]] // 2
 
 
 def _seeded(seed: int, make: Any) -> Any:
-    """What `make` builds under `seed`, frozen and in eval mode; the global random state is left alone."""
+    """Whatever `make` builds under `seed`, frozen and in eval mode; the global random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make().eval().requires_grad_(False)
@@ -211,6 +192,4 @@ def _seeded(seed: int, make: Any) -> Any:
 def __getattr__(name: str) -> Any:
     if name != "check_method":
         raise AttributeError(f"module 'videoedit.testing' has no attribute {name!r}")
-    from videoedit.conformance import check_method
-
-    return check_method
+    return import_module("videoedit.conformance").check_method  # which stands above this module

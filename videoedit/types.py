@@ -75,8 +75,7 @@ class Models:
 
 @dataclass(frozen=True)
 class EditResult:
-    """What a method hands back."""
+    """Files and figures of a finished run."""
 
     videos: dict[str, Path]  # label -> mp4
     metrics: dict[str, Any] = field(default_factory=dict)
-    artefacts: dict[str, Path] = field(default_factory=dict)

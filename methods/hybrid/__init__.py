@@ -22,15 +22,20 @@ METHOD = MethodSpec(
     "(official code S-Lab 1.0, non-commercial: none of it is used here). Its propagation follows EbSynth, on which "
     "Adobe holds patents.",
     flags=(
-        Flag("--source-prompt", ("source_prompt",), "What the clip shows; the model is tuned on it."),
-        Flag("--prompt", ("prompts",), "What the edit should show; repeat for several edits.", multiple=True),
-        Flag("--negative-prompt", ("negative_prompt",), "What the edits should not show."),
+        Flag("--source-prompt", ("source_prompt",), "Text that says what the clip shows; the model is tuned on it."),
+        Flag(
+            "--prompt",
+            ("prompts",),
+            "Text that says what the edit should show; repeat for several edits.",
+            multiple=True,
+        ),
+        Flag("--negative-prompt", ("negative_prompt",), "Text that says what the edits should not show."),
         Flag("--keyframe-interval", ("keyframes.interval",), "Frames from one key frame to the next.", kind=int),
         Flag("--steps", ("invert.steps", "sample.steps"), "DDIM steps of inversion and sampling.", kind=int),
         Flag("--tune-steps", ("tune.steps",), "Optimiser steps of the tuning.", kind=int),
         Flag("--guidance", ("sample.guidance_scale",), "Strength of the prompt (1: none).", kind=float),
-        Flag("--propagator", ("propagate.propagator",), "patchmatch or flow."),
-        Flag("--preset", ("propagate.preset",), "official, default, fast or preview."),
-        Flag("--workers", ("propagate.workers",), "Processes; by default one for each core.", kind=int),
+        Flag("--propagator", ("propagate.propagator",), "Way to carry key frames: patchmatch or flow."),
+        Flag("--preset", ("propagate.preset",), "Effort of the patch matching: official, default, fast or preview."),
+        Flag("--workers", ("propagate.workers",), "Number of processes; by default one for each core.", kind=int),
     ),
 )

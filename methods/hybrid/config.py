@@ -15,7 +15,7 @@ Propagate: Any = get_stage("rerender", "propagate").load("config")
 
 
 class KeyframesConfig(ChooseKeyframes):
-    """Which frames Tune-A-Video edits. The first and the last of every shot always are."""
+    """The frames that Tune-A-Video edits. The first and the last of every shot always are."""
 
     interval: int | None = Field(default=None, ge=1)
     """Frames from one key frame to the next, with `adaptive` at most; null: the fewest that give `most` key frames."""

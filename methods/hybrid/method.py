@@ -57,8 +57,7 @@ def edits(config: HybridConfig, models: Models, clip: Clip, steps: Steps) -> Ite
             name=f"propagate {prompt}",
             reference=c.truth_of(prompt),
         )
-    files = {"keys": "keys", "adapter": "adapter.safetensors"}
-    yield Findings(pictures=[_key_picture(c, clip, chosen.indices, written)], artefacts=files)
+    yield Findings(pictures=[_key_picture(c, clip, chosen.indices, written)])
 
 
 def _write_keys(
@@ -85,8 +84,7 @@ def _key_picture(config: HybridConfig, clip: Clip, indices: Sequence[int], writt
 
 
 def _key_sheet(clip: Clip, shown: Sequence[int], files: dict[str, dict[int, Path]]) -> np.ndarray:
-    rows = [[frame for _, frame in clip.pick(shown)]]
+    rows = [list(dict(clip.pick(shown)).values())]
     for paths in files.values():
-        pictures = Pictures(paths)
-        rows.append([pictures[index] for index in shown])
+        rows.append(list(map(Pictures(paths).__getitem__, shown)))
     return contact_rows(*rows)

@@ -1,4 +1,4 @@
-"""What a hybrid run will do and cost: the sum of its stages' own answers."""
+"""The plan of a hybrid run: the sum of its stages' own answers."""
 
 from __future__ import annotations
 

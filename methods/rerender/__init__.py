@@ -14,14 +14,14 @@ from videoedit.plugins import Flag, MethodSpec, StageSpec
 
 if TYPE_CHECKING:
     from rerender.method import Rerender
-    from rerender.propagation.interval import propagate
+    from rerender.propagation.arrays import propagate
 
 __all__ = ["METHOD", "PROPAGATE", "Rerender", "propagate"]
 
 _PROPAGATION = (
-    Flag("--propagator", ("propagate.propagator",), "patchmatch or flow."),
-    Flag("--preset", ("propagate.preset",), "official, default, fast or preview."),
-    Flag("--workers", ("propagate.workers",), "Processes; by default one for each core.", kind=int),
+    Flag("--propagator", ("propagate.propagator",), "Way to carry key frames: patchmatch or flow."),
+    Flag("--preset", ("propagate.preset",), "Effort of the patch matching: official, default, fast or preview."),
+    Flag("--workers", ("propagate.workers",), "Number of processes; by default one for each core.", kind=int),
 )
 
 METHOD = MethodSpec(
@@ -35,14 +35,14 @@ METHOD = MethodSpec(
     licence="Own implementation of Rerender-A-Video (Yang et al., SIGGRAPH Asia 2023; official code S-Lab 1.0, "
     "non-commercial: none of it is used here). Its propagation follows EbSynth, on which Adobe holds patents.",
     flags=(
-        Flag("--prompt", ("prompt",), "What the edit should show."),
-        Flag("--negative-prompt", ("negative_prompt",), "What the edit should not show."),
+        Flag("--prompt", ("prompt",), "Text that says what the edit should show."),
+        Flag("--negative-prompt", ("negative_prompt",), "Text that says what the edit should not show."),
         Flag("--keyframe-interval", ("keyframes.interval",), "Frames from one key frame to the next.", kind=int),
         Flag("--control", ("controls",), "A ControlNet: KIND, KIND:SCALE or KIND=FOLDER:SCALE; repeat.", multiple=True),
-        Flag("--strength", ("translate.strength",), "How far from the source: 0 (unchanged) to 1 (anew).", kind=float),
-        Flag("--steps", ("translate.steps",), "DDIM steps.", kind=int),
+        Flag("--strength", ("translate.strength",), "Distance from the source: 0 (unchanged) to 1 (anew).", kind=float),
+        Flag("--steps", ("translate.steps",), "Number of DDIM steps.", kind=int),
         Flag("--guidance", ("translate.guidance_scale",), "Strength of the prompt (1: none).", kind=float),
-        Flag("--until", ("until",), "Stop after this: keyframes, or video."),
+        Flag("--until", ("until",), "Last part to make: keyframes, or video."),
         *_PROPAGATION,
     ),
     stages={
@@ -56,7 +56,7 @@ METHOD = MethodSpec(
             summary="carry edited key frames to every frame of a clip and write the video",
             config="rerender.config:PropagateConfig",
             run="rerender.stream:propagate",
-            plan="rerender.plan:propagation_stage",
+            plan="rerender.propagation.cost:propagation_stage",
         ),
     },
 )
@@ -72,13 +72,19 @@ PROPAGATE = MethodSpec(
     licence="Follows EbSynth (public domain), whose PatchMatch Adobe has patented (US 8,861,869); "
     "the flow propagator does without it.",
     flags=(
-        Flag("--keyframes", ("keyframes",), "A folder, or a file; its number says which frame.", Path, multiple=True),
+        Flag(
+            "--keyframes",
+            ("keyframes",),
+            "Edited key frames, a folder or a file named by its frame's number.",
+            Path,
+            multiple=True,
+        ),
         *_PROPAGATION,
     ),
 )
 
 
-_WHERE = {"Rerender": "rerender.method", "propagate": "rerender.propagation.interval"}
+_WHERE = {"Rerender": "rerender.method", "propagate": "rerender.propagation.arrays"}
 
 
 def __getattr__(name: str) -> Any:

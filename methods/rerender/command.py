@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ import numpy as np
 
 from rerender.config import PropagateRunConfig
 from rerender.keyframes import scene_cuts
-from rerender.plan import propagation_stage
+from rerender.propagation.cost import propagation_stage
 from rerender.propagation.interval import intervals
 from rerender.propagation.keyfiles import find_keyframes
 from rerender.propagation.units import stitch
@@ -86,10 +87,11 @@ def edits(config: PropagateRunConfig, models: None, clip: Clip, steps: Steps) ->
 def find_cuts(config: PropagateRunConfig, clip: Clip, steps: Steps) -> list[int]:
     """First frames of the shots after the first."""
 
-    def make() -> list[int]:
-        return sorted(scene_cuts(iter(clip.video.frames)) if config.cuts == "auto" else config.cuts)
-
-    cuts: list[int] = steps.keep("scene cuts", make, needs={"clip": clip, "cuts": config.cuts}).value
+    if config.cuts == "auto":
+        step = steps.keep("scene cuts", lambda: list(scene_cuts(iter(clip.video.frames))), needs={"clip": clip})
+        cuts: list[int] = step.value
+    else:
+        cuts = sorted(config.cuts)
     if cuts:
         steps.note(f"Scene cuts before frames {cuts}: no key frame serves across them.")
     return cuts
@@ -106,7 +108,8 @@ def _compare(config: PropagateRunConfig, result: Propagation) -> dict[str, Any]:
         watchers = [result.measures(), *_closeness(config, result.clip)]
         deque(watch(frames(), watchers), maxlen=0)
         series = series_of(watchers)
-        found["plots"] |= {f"{name}, {label}": values for name, values in series.items()}
+        for name, values in series.items():
+            found["plots"][f"{name}, {label}"] = values
         found["figures"][label] = _means(result, series)
     return found
 
@@ -123,18 +126,20 @@ def _by_flow(result: Propagation) -> Iterator[np.ndarray]:
 
 def _held(result: Propagation) -> Iterator[np.ndarray]:
     """The nearest key frame of the shot in the place of every frame."""
-    nearest = {index: index for index in result.keyframes}
+    nearest = dict(zip(result.keyframes, result.keyframes, strict=True))
     for interval in result.intervals:
         for frame in interval.frames:
             backward = interval.backward_weight(frame) > 0.5
             nearest[frame] = interval.key("backward" if backward else "forward")
-    return (result.pictures[nearest[frame]] for frame in range(result.clip.num_frames))
+    for frame in range(result.clip.num_frames):
+        yield result.pictures[nearest[frame]]
 
 
 def _reference(config: PropagateRunConfig, clip: Clip) -> Iterator[np.ndarray]:
-    """What the frames should look like, at the working size."""
+    """The frames as they should look, at the working size."""
     assert config.truth
-    return (stretch_frames(frame, clip.size) for frame in clip.same_frames(config.truth))
+    for frame in clip.same_frames(config.truth):
+        yield stretch_frames(frame, clip.size)
 
 
 def _closeness(config: PropagateRunConfig, clip: Clip) -> list[Watcher]:
@@ -143,11 +148,11 @@ def _closeness(config: PropagateRunConfig, clip: Clip) -> list[Watcher]:
 
 def _means(result: Propagation, series: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Means, over the frames that were made, of the series of one version of the clip."""
-    made = [frame for interval in result.intervals for frame in interval.frames]
+    made = list(itertools.chain.from_iterable(interval.frames for interval in result.intervals))
     means = {}
     for name in FIGURES:
         if name in series:
-            means[f"{name}@1"] = float(np.mean([series[name][index] for index in made or [0]]))
+            means[f"{name}@1"] = float(np.asarray(series[name])[made or [0]].mean())
     return means
 
 
@@ -156,8 +161,7 @@ def _key_picture(clip: Clip, keyframes: Pictures, contents: Mapping[int, str]) -
     shown = list(keyframes)[:: max(1, -(-len(keyframes) // SHOWN))]
 
     def draw() -> np.ndarray:
-        sources = [frame for _, frame in clip.pick(shown)]
-        return contact_rows(sources, [keyframes[index] for index in shown])
+        return contact_rows(list(dict(clip.pick(shown)).values()), list(map(keyframes.__getitem__, shown)))
 
     caption = f"Key frames {', '.join(map(str, shown))}: of the clip, and as they were given."
     return Picture("Key frames", caption, "keys.png", draw, {"clip": clip, "keyframes": dict(contents)})

@@ -29,25 +29,25 @@ class TranslateConfig(Section):
     guidance_scale: float = Field(default=7.5, ge=0)
     """Classifier-free guidance; 1: none."""
     strength: float | None = Field(default=0.75, gt=0, le=1)
-    """How much of the source is noise at the start; null: start from pure noise, with nothing of its colours."""
+    """Share of noise in the source at the start; null: start from pure noise, with nothing of its colours."""
     canny: Thresholds | None = None
     """Lower and upper threshold of the edge detector; null: 100 and 200, or what the embedded model learnt with."""
     attention_window: Window | None = (0.0, 1.0)
-    """When the decoder's self-attention looks at the anchor and the previous key frame."""
+    """Steps in which the decoder's self-attention looks at the anchor and the previous key frame."""
     loose_attention: bool = False
     """Leave the coarsest layers to the frame itself: its large shapes are freer."""
     update_every: int = Field(default=1, ge=1)
     """Every n-th key frame becomes the previous one for attention."""
     shape_window: Window | None = (0.0, 0.1)
-    """When the predicted latents take the anchor's, moved along the flow."""
+    """Steps in which the predicted latents take the anchor's, moved along the flow."""
     adain_window: Window | None = (0.8, 1.0)
-    """When the predicted latents take the anchor's mean and contrast in each channel, which keeps its colours."""
+    """Steps in which the predicted latents take the anchor's mean and contrast in each channel: its colours."""
     fusion_window: Window | None = (0.5, 0.8)
-    """When a second pass is pulled to the warped anchor and previous result; null: one pass."""
+    """Steps in which a second pass is pulled to the warped anchor and previous result; null: one pass."""
     fusion_strength: float = Field(default=0.5, ge=0, le=1)
-    """How strongly."""
+    """Strength of that pull; 1: nothing of the pass's own is left."""
     inner_strength: float = Field(default=0.9, ge=0, le=1)
-    """How much of the noise that averaging loses is given back inside the fused region; 1: all."""
+    """Share of the noise lost by averaging that the fused region gets back; 1: all."""
     smooth_boundary: bool = True
     """Give nothing back along the region's edge."""
     fidelity: bool = True
@@ -59,15 +59,15 @@ class TranslateConfig(Section):
     freeu: FreeU = (1.0, 1.0, 1.0, 1.0)
     """FreeU's b1, b2 (backbone) and s1, s2 (skips); ones: off. The authors use 1.1, 1.2, 1.0, 0.2."""
     store_device: Literal["cpu"] | None = None
-    """Where the features of the anchor and the previous key frame lie; `cpu` spares a GPU's memory."""
+    """Device that holds the features of the anchor and the previous key frame; `cpu` spares a GPU's memory."""
     store_dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """How they are kept; null: as the model makes them."""
+    """Precision of these features; null: as the model makes them."""
     compat: Literal["official"] | None = None
-    """`official`: every step of both passes runs, windows are fractions of all steps, sampled encodings."""
+    """Code to follow; `official`: both passes run whole, windows are fractions of all steps, encodings are draws."""
 
 
 class KeyframesConfig(Section):
-    """Which frames are translated. The first and the last of every shot always are."""
+    """The frames that are translated. The first and the last of every shot always are."""
 
     interval: int | None = Field(default=10, ge=1)
     """Frames from one key frame to the next, with `adaptive` at most; null: the fewest that give `most` key frames."""
@@ -76,7 +76,7 @@ class KeyframesConfig(Section):
     adaptive: bool = False
     """More key frames where more happens: intervals of half of `interval` up to it."""
     indices: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)] | None = None
-    """These frames instead of every `interval`-th."""
+    """List of frames to take instead of every `interval`-th."""
     scene_cuts: bool = True
     """Find hard cuts; each shot then has an anchor of its own, and nothing is carried over a cut."""
 
@@ -87,13 +87,13 @@ class PropagateConfig(Section):
     propagator: Literal["patchmatch", "flow"] = "patchmatch"
     """Redraw each frame with patches of the key frames, or move the key frames along the flow (fast, softer)."""
     preset: Literal["official", "default", "fast", "preview"] = "default"
-    """Of the patch matching, from slow to fast."""
+    """Effort of the patch matching, from slow to fast."""
     blend: Literal["histogram", "select"] = "histogram"
-    """Of the frames made from either side: the better one with the contrast of both, or just the better one."""
+    """Result of two frames made from either side: the better one with the contrast of both, or just the better one."""
     poisson: bool = False
     """Remove seams by solving for the gradients; the paper leaves it off, the official code has it on."""
     flow: str = "auto"
-    """auto, raft-large, raft-small, raft-sintel, dis, or a folder of flow files."""
+    """Estimator of motion: auto, raft-large, raft-small, raft-sintel, dis, or a folder of flow files."""
     workers: int | None = Field(default=None, ge=1, json_schema_extra=ONLY_HOW)
     """Processes; null: one for each core. They change no byte of the result."""
 
@@ -106,12 +106,12 @@ class PropagateRunConfig(ClipConfig):
     cuts: Annotated[Literal["auto"] | tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_tuple)] = "auto"
     """First frames of the shots after the first, over which no key frame serves; auto: found; []: none."""
     truth: FilePath | None = None
-    """For filters that could be applied to every frame: the clip that should come out, to measure against."""
+    """The clip that should come out, to measure against, of a filter that could be applied to every frame."""
     propagate: PropagateConfig = PropagateConfig()
 
     @property
     def label(self) -> str:
-        """What the result is called."""
+        """The name of the result."""
         p = self.propagate
         return f"propagated ({p.propagator}{f', {p.preset}' if p.propagator == 'patchmatch' else ''})"
 
@@ -120,17 +120,17 @@ class RerenderConfig(RunConfig):
     """Everything a Rerender-A-Video run depends on."""
 
     prompt: str = ""
-    """What the edit should show."""
+    """Text that says what the edit should show."""
     prompt_suffix: str = ""
-    """Added to the prompt after a comma, such as `best quality`."""
+    """Text added to the prompt after a comma, such as `best quality`."""
     negative_prompt: str = ""
-    """What guidance moves away from."""
+    """Text that guidance moves away from."""
     controls: Strings = ("canny",)
     """ControlNets that hold the frames' structure: KIND, KIND:SCALE or KIND=FOLDER:SCALE."""
     until: Literal["keyframes", "video"] = "video"
     """Stop after the key frames, or make the whole video."""
     truth: FilePath | None = None
-    """For rendered clips: what the edit should look like."""
+    """Video of what the edit should look like, if the clip is rendered."""
     keyframes: KeyframesConfig = KeyframesConfig()
     translate: TranslateConfig = TranslateConfig()
     propagate: PropagateConfig = PropagateConfig()

@@ -1,4 +1,4 @@
-"""Which frames are key frames: translated by diffusion, while those in between are propagated from them.
+"""The choice of key frames: translated by diffusion, while those in between are propagated from them.
 
 A scene cut starts a new shot. The first and the last frame of every shot are key frames, the first is the shot's
 anchor, and no frame is ever propagated over a cut. Cuts are given as the first frames of the shots after the first.
@@ -18,7 +18,7 @@ _THUMBNAIL = 64  # longer side, pixels, at which frames are compared
 _LEAST_JUMP = 12.0  # mean Lab difference (0..255) below which nothing is a cut
 _LEAST_CHANGE = 0.25  # share of the colour histogram that a cut replaces
 _STANDS_OUT = 2.5  # times as large a difference as any nearby one
-_NEIGHBOURS = 2  # frames on either side that "nearby" means
+_NEIGHBORS = 2  # frames on either side that "nearby" means
 
 
 def shots(num_frames: int, cuts: Sequence[int] = ()) -> list[tuple[int, int]]:
@@ -59,7 +59,7 @@ def explicit(num_frames: int, indices: Sequence[int], cuts: Sequence[int] = ()) 
 
 
 def changes(frames: Iterable[np.ndarray]) -> np.ndarray:
-    """How much each frame differs from the one before, [F]; `frames` are uint8 [H, W, 3] each, once through."""
+    """The difference of each frame from the one before, [F]; `frames` are uint8 [H, W, 3] each, once through."""
     return np.array([0.0, *(jump for jump, _ in _differences(frames))])
 
 
@@ -109,8 +109,8 @@ def _split(changes: np.ndarray, first: int, last: int, smallest: int, largest: i
     if last - first <= largest:
         return {first, last}
     candidates = np.arange(first + smallest, last - smallest + 1)
-    off_centre = np.abs(candidates - (first + last) / 2)
-    best = int(candidates[np.lexsort((off_centre, -changes[candidates]))[0]])
+    off_center = np.abs(candidates - (first + last) / 2)
+    best = int(candidates[np.lexsort((off_center, -changes[candidates]))[0]])
     return _split(changes, first, best, smallest, largest) | _split(changes, best, last, smallest, largest)
 
 
@@ -134,5 +134,5 @@ def _thumbnail(frame: np.ndarray) -> np.ndarray:
 
 def _nearby(jumps: np.ndarray, i: int) -> float:
     """The largest difference among the neighbours of `i`."""
-    around = np.concatenate([jumps[max(0, i - _NEIGHBOURS) : i], jumps[i + 1 : i + 1 + _NEIGHBOURS]])
+    around = np.concatenate([jumps[max(0, i - _NEIGHBORS) : i], jumps[i + 1 : i + 1 + _NEIGHBORS]])
     return float(around.max(initial=0.0))

@@ -63,6 +63,13 @@ class Rerender:
         self.close()
 
     @cached_property
+    def identity(self) -> dict[str, Any]:
+        """All that decides what the controls and the flow say."""
+        fetch = not self.steps.dry
+        controls = controls_identity(self.specs, self.models, allow_pickle=self.allow_pickle, fetch=fetch)
+        return {"flow": flow_name(self.flow), "controls": controls}
+
+    @cached_property
     def controls(self) -> Controls:
         """The ControlNets and their detectors, loaded."""
         canny = self.config.canny
@@ -100,8 +107,7 @@ class Rerender:
             "translate",
             make,
             needs={"clip": clip, "keyframes": chosen, "prompt": prompt, "negative_prompt": negative_prompt,
-                   "translate": self.config, "seed": self.seed, "model": self.models, "flow": flow_name(self.flow),
-                   "controls": controls_identity(self.specs, self.models, allow_pickle=self.allow_pickle)},
+                   "translate": self.config, "seed": self.seed, "model": self.models, **self.identity},
             files=[_key_file(index) for index in chosen.indices],
         )  # fmt: skip
 
@@ -142,9 +148,10 @@ def key_contents(step: Step) -> Mapping[int, str]:
 def edits(config: RerenderConfig, models: Models, clip: Clip, steps: Steps) -> Iterator[StreamedEdit | Findings]:
     """Choose key frames, translate them by the prompt, and unless `until` says keyframes carry them to every frame."""
     c = config
-    chosen = choose_keyframes(c.keyframes, clip, steps)
     method = Rerender(models, c.controls, c.translate, flow=c.propagate.flow, allow_pickle=c.allow_pickle,
                       seed=c.seed, steps=steps)  # fmt: skip
+    _ = method.identity  # refuses controls and flow that are not here, before anything is made
+    chosen = choose_keyframes(c.keyframes, clip, steps)
     translated = method.translate(clip, chosen, c.full_prompt, c.negative_prompt)
     if c.until == "video":
         yield propagate(
@@ -161,7 +168,7 @@ def edits(config: RerenderConfig, models: Models, clip: Clip, steps: Steps) -> I
             reference=c.truth,
         )
     pictures = list(_pictures(method, clip, chosen, translated))
-    yield Findings(pictures=pictures, keyframes=chosen.indices, artefacts={"keys": "keys"})
+    yield Findings(pictures=pictures, keyframes=chosen.indices)
 
 
 def _pictures(method: Rerender, clip: Clip, chosen: Chosen, translated: Step) -> Iterator[Picture]:
@@ -182,7 +189,7 @@ def _pictures(method: Rerender, clip: Clip, chosen: Chosen, translated: Step) ->
 
 
 def _key_sheet(method: Rerender, clip: Clip, shown: Sequence[int], translated: Step) -> np.ndarray:
-    sources = [frame for _, frame in clip.pick(shown)]
+    sources = list(dict(clip.pick(shown)).values())
     maps = [method.controls.maps(frame)[0] for frame in sources] if method.specs else []
     edited = Pictures(key_paths(translated))
     return contact_rows(sources, maps, [edited[index] for index in shown])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import math
 from pathlib import Path
 from typing import Any
 
-from videoedit.config import read_yaml, set_value
-from videoedit.errors import ConfigError, InputError
+from videoedit.config import near_file, read_yaml, set_value
+from videoedit.errors import ConfigError, InputError, hint
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +85,7 @@ def import_config(path: Path) -> dict[str, Any]:
 
 
 def is_official(data: dict[str, Any]) -> bool:
-    """Whether a parsed file is a config of the official code."""
+    """Tell whether a parsed file is a config of the official code."""
     return "input" in data
 
 
@@ -106,8 +105,8 @@ def translate_official(path: Path, given: dict[str, Any]) -> dict[str, Any]:
             set_value(settings, ours, _as_floats(values[key]))
     for key, ours in WINDOWS.items():
         set_value(settings, ours, _window(values[key]))
-    settings["clip"] = _near(path, values["input"])
-    settings["model"] = _near(path, values["sd_model"]) if values["sd_model"] else STABLE_DIFFUSION
+    settings["clip"] = near_file(path, values["input"])
+    settings["model"] = near_file(path, values["sd_model"]) if values["sd_model"] else STABLE_DIFFUSION
     settings["controls"] = [f"{values['control_type'].lower()}:{values['control_strength']:g}"]
     settings["translate"]["canny"] = [values["canny_low"], values["canny_high"]]
     settings["translate"]["strength"] = official_strength(values["x0_strength"])
@@ -155,9 +154,7 @@ def _check_keys(path: Path, given: dict[str, Any]) -> None:
     known = (*REQUIRED, *DEFAULTS, *WITHOUT_EFFECT)
     for key in given:
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(f"{path}: unknown key {key!r} for a Rerender-A-Video config{hint}")
+            raise ConfigError(f"{path}: unknown key {key!r} for a Rerender-A-Video config{hint(key, known)}")
     if missing := [key for key in REQUIRED if key not in given]:
         raise ConfigError(f"{path}: a Rerender-A-Video config needs {missing[0]!r}")
     if any(given.get("crop", ())):
@@ -171,11 +168,6 @@ def _window(period: list[float]) -> list[float] | None:
 
 def _as_floats(value: Any) -> Any:
     return [float(x) for x in value] if isinstance(value, list) else value
-
-
-def _near(path: Path, name: str) -> str:
-    """`name` as an absolute path if it exists beside the config or in a folder above."""
-    return next((str(folder / name) for folder in path.resolve().parents if (folder / name).exists()), name)
 
 
 def _size(clip: Path, values: dict[str, Any]) -> list[int] | None:

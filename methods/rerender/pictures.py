@@ -20,10 +20,10 @@ def flow_sheet(first: np.ndarray, second: np.ndarray, edited: np.ndarray, pair: 
     occluded = np.repeat(pair.occ_bwd[0, 0].numpy().astype(np.uint8)[..., None] * 255, 3, axis=-1)
     pixels = torch.from_numpy(edited).permute(2, 0, 1)[None].float()
     warped = warp(pixels, pair.bwd)[0].permute(1, 2, 0).round().clamp(0, 255).numpy().astype(np.uint8)
-    return contact_rows([first, second, flow_colours(pair.bwd[0].numpy()), occluded, warped])
+    return contact_rows([first, second, flow_colors(pair.bwd[0].numpy()), occluded, warped])
 
 
-def flow_colours(flow: np.ndarray) -> np.ndarray:
+def flow_colors(flow: np.ndarray) -> np.ndarray:
     """Flow [2, H, W] as uint8 [H, W, 3]: hue is the direction, saturation the length against the longest."""
     length, angle = cv2.cartToPolar(flow[0], flow[1], angleInDegrees=True)
     strongest = max(float(np.quantile(length, 0.99)), 1e-6)

@@ -1,4 +1,4 @@
-"""What a Rerender-A-Video run will do and cost, counted on networks without weights (torch's meta device)."""
+"""The plan of a Rerender-A-Video run, its cost counted on networks without weights (torch's meta device)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rerender.config import KeyframesConfig, PropagateConfig, RerenderConfig
+from rerender.config import KeyframesConfig, RerenderConfig
 from rerender.keyframes import at_most, explicit, uniform
+from rerender.propagation.cost import propagation_stage
 from rerender.translation.attention import stored_bytes
 from rerender.translation.conditions import ControlSpec
 from rerender.translation.schedule import step_schedule
 from videoedit.errors import InputError
-from videoedit.runs.planning import ModelShape, Scene, StagePlan
-
-# CPU seconds a million pixels, frame and direction, from benchmarks/results/patchmatch.json
-COST = {"official": 48.0, "default": 21.0, "fast": 14.0, "preview": 6.0, "flow": 0.3}
-FLOW_COST = 3.0  # CPU seconds a million pixels and pair of frames, RAFT small; DIS takes a tenth
+from videoedit.models.shape import ModelShape
+from videoedit.runs.planning import Scene, StagePlan
 
 
 def plan(config: RerenderConfig, scene: Scene) -> tuple[list[StagePlan], list[str]]:
@@ -52,26 +50,9 @@ def key_count(config: KeyframesConfig, frames: int) -> int:
 
 
 def plan_keyframes(config: KeyframesConfig, frames: int) -> tuple[int, StagePlan]:
-    """How many of `frames` frames become key frames, and by which rule; scene cuts, if there are any, add some."""
+    """The number of key frames among `frames` frames, and the rule; scene cuts, if there are any, add some."""
     count = key_count(config, frames)
     return count, StagePlan("key frames", f"{count} of {frames}, {_rule(config)}")
-
-
-def propagation_stage(config: PropagateConfig, frames: int, keys: int, size: tuple[int, int]) -> StagePlan:
-    """Cost of carrying `keys` key frames to `frames` frames of `size` (width, height)."""
-    cost = COST["flow" if config.propagator == "flow" else config.preset]
-    pixels = size[0] * size[1] / 1e6
-    between = max(frames - keys, 0)
-    seconds = between * pixels * (2 * cost + FLOW_COST) / _workers(config)
-    how = "flow" if config.propagator == "flow" else f"patchmatch, {config.preset}"
-    what = f"{between} frames from both sides, {how}, {_workers(config)} workers"
-    return StagePlan("propagate", what, seconds=seconds, memory_mb=(250 + 200 * pixels) * _workers(config))
-
-
-def _workers(config: PropagateConfig) -> int:
-    import os
-
-    return config.workers or len(os.sched_getaffinity(0))
 
 
 def _rule(config: KeyframesConfig) -> str:
@@ -113,7 +94,7 @@ def _control_config(spec: ControlSpec, folder: Path | None) -> dict[str, Any] | 
 
 
 def _store_mb(config: RerenderConfig, shape: ModelShape, size: tuple[int, int]) -> float:
-    """Of the features of the anchor and the previous key frame."""
+    """Memory of the features of the anchor and the previous key frame."""
     settings = config.translate
     steps = len(step_schedule(settings, settings.steps).attention)
     itemsize = 2 if settings.store_dtype in ("float16", "bfloat16") else 4

@@ -30,7 +30,7 @@ FLOW = "flow"  # the folder of the flow that was estimated
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which frames of a clip are key frames."""
+    """The key frames of a clip."""
 
     indices: tuple[int, ...]
     cuts: tuple[int, ...]  # first frames of the shots after the first
@@ -152,7 +152,7 @@ class Propagation:
                         flow_folder=steps.path(FLOW), workers=c.workers, advance=advance)  # fmt: skip
 
     def archives(self, step: Step) -> dict[Interval, Path]:
-        """Where the finished frames of each interval are."""
+        """The files of the finished frames of each interval."""
         return dict(zip(self.intervals, step.paths.values(), strict=True))
 
     def frames(self, step: Step) -> Iterator[np.ndarray]:

@@ -25,9 +25,14 @@ METHOD = MethodSpec(
     import_config="tuneavideo.official:import_config",
     licence="Own implementation of Tune-A-Video (Wu et al., ICCV 2023; official code Apache-2.0).",
     flags=(
-        Flag("--source-prompt", ("source_prompt",), "What the clip shows; the model is tuned on it."),
-        Flag("--prompt", ("prompts",), "What the edit should show; repeat for several edits.", multiple=True),
-        Flag("--negative-prompt", ("negative_prompt",), "What the edits should not show."),
+        Flag("--source-prompt", ("source_prompt",), "Text that says what the clip shows; the model is tuned on it."),
+        Flag(
+            "--prompt",
+            ("prompts",),
+            "Text that says what the edit should show; repeat for several edits.",
+            multiple=True,
+        ),
+        Flag("--negative-prompt", ("negative_prompt",), "Text that says what the edits should not show."),
         Flag("--steps", ("invert.steps", "sample.steps"), "DDIM steps of inversion and sampling.", kind=int),
         Flag("--tune-steps", ("tune.steps",), "Optimiser steps of the tuning.", kind=int),
         Flag("--guidance", ("sample.guidance_scale",), "Strength of the prompt (1: none).", kind=float),

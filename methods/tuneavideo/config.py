@@ -10,16 +10,16 @@ from videoedit.config import ONLY_HOW, FilePath, PromptsConfig, Section, as_tupl
 
 
 class NetworkConfig(Section):
-    """How the image model is turned into a video model."""
+    """The changes that make a video model of the image model."""
 
     attention: Literal["sparse_causal", "first", "full", "self"] = "sparse_causal"
-    """Which frames a frame's self-attention sees: first and previous, first, all, or itself."""
+    """Frames that a frame's self-attention sees: first and previous, first, all, or itself."""
     group_norm: Literal["clip", "frame"] = "clip"
     """Statistics of the residual blocks' group norms: over the whole clip (official) or each frame."""
     init: Literal["identity", "official"] = "identity"
     """Temporal attention starts at exactly zero, or with the official code's random bias."""
     temporal_mask: Literal["none", "causal"] = "none"
-    """Whether temporal attention may look ahead (none, official) or not (causal, paper v1)."""
+    """Mask of the temporal attention: none (official), or causal, which hides later frames (paper v1)."""
     lora_rank: int = Field(default=0, ge=0)
     """Train the query projections through low-rank updates of this rank; 0: whole matrices."""
 
@@ -30,22 +30,22 @@ class TuneConfig(Section):
     steps: int = Field(default=500, ge=0)
     """Optimiser steps; 0: no tuning."""
     learning_rate: float = Field(default=3e-5, gt=0)
-    """Of AdamW."""
+    """Step size of AdamW."""
     weight_decay: float = Field(default=1e-2, ge=0)
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are clipped to this total norm."""
     trainable: Annotated[
         Literal["iccv", "v1"] | Annotated[tuple[str, ...], BeforeValidator(as_tuple)],
         Field(),
     ] = "iccv"
-    """Which modules learn: `iccv`, `v1`, or a list of module-name endings."""
+    """Modules that learn: `iccv`, `v1`, or a list of module-name endings."""
     train_blocks: Literal["all", "official"] = "all"
     """Every block, or middle and up blocks only, as the official code in fact trains."""
     latent: Literal["sample", "mean"] = "sample"
     """A fresh draw from the encoder's posterior at each step (official), or its mean."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of forward and backward; trained weights stay float32."""
+    """Precision of forward and backward; trained weights stay float32."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     prompt_dropout: float = Field(default=0.0, ge=0, le=1)
@@ -75,7 +75,7 @@ class SampleConfig(Section):
 
 
 class EditFramesConfig(Section):
-    """How frames are edited jointly."""
+    """The joint edit of frames."""
 
     adapter: FilePath | None = None
     """Start from these tuned tensors (`adapter.safetensors` of an earlier run, or an official .pth)."""

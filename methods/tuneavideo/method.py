@@ -210,7 +210,7 @@ class TuneAVideo:
         }
 
     def _metadata(self) -> dict[str, Any]:
-        """What the adapter file says about itself."""
+        """The adapter file's words about itself."""
         return {
             "base_model": self.models.name,
             "base_fingerprint": self.models.fingerprint,
@@ -243,8 +243,7 @@ def edits(config: TuneAVideoConfig, models: Models, clip: Clip, steps: Steps) ->
             latents = tuned.sample(prompt, config.negative_prompt, config.sample, f"edit {number}")
             decode = partial(tuned.decoded, latents)
             yield Edit(prompt, decode, {"edit": latents}, reference=config.truth_of(prompt))
-        files = {"adapter": "adapter.safetensors", "inverted": "inverted.safetensors"}
-        yield Findings(plots={"loss": tuned.tuned.value["loss"]}, artefacts=files)
+        yield Findings(plots={"loss": tuned.tuned.value["loss"]})
 
 
 def _given_latents(path: Path, expected: torch.Size) -> Tensor:

@@ -6,12 +6,11 @@ Its ``unet/`` folders are read by `VideoUNet.from_pretrained`, the adapters of i
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videoedit.config import read_yaml, set_value
-from videoedit.errors import ConfigError, WeightsError
+from videoedit.config import near_file, read_yaml, set_value
+from videoedit.errors import ConfigError, WeightsError, hint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +61,7 @@ PRECISIONS = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
 
 
 def is_official(data: dict[str, Any]) -> bool:
-    """Whether a parsed YAML file is a config of the official code."""
+    """Tell whether a parsed YAML file is a config of the official code."""
     return "pretrained_model_path" in data and "train_data" in data
 
 
@@ -105,9 +104,7 @@ def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def check_key(path: Path, key: str, value: Any) -> None:
     """`ConfigError` for a key that the official code does not know, or a value that has no counterpart here."""
     if key not in KEYS:
-        close = difflib.get_close_matches(key, KEYS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"{path}: unknown key {key!r} for a Tune-A-Video config{hint}")
+        raise ConfigError(f"{path}: unknown key {key!r} for a Tune-A-Video config{hint(key, KEYS)}")
     if key in ONLY and value != ONLY[key]:
         raise ConfigError(f"{path}: {key} is {value!r}, but only {ONLY[key]!r} is supported")
 
@@ -119,18 +116,10 @@ def translate(path: Path, key: str, value: Any) -> Any:
             raise ConfigError(f"{path}: mixed_precision is {value!r}; it must be one of {', '.join(PRECISIONS)}")
         return PRECISIONS[value]
     if key in ("train_data.video_path", "pretrained_model_path"):
-        return near(path, str(value))
+        return near_file(path, str(value))
     if key == "trainable_modules" and tuple(value) == TRAINABLE_MODULES:
         return "iccv"
     return value
-
-
-def near(path: Path, name: str) -> str:
-    """`name` as an absolute path if it exists beside the config or in a folder above."""
-    for folder in path.resolve().parents:
-        if (folder / name).exists():
-            return str(folder / name)
-    return name
 
 
 def official_size(path: Path, given: dict[str, Any]) -> list[int] | None:

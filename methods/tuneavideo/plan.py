@@ -1,4 +1,4 @@
-"""What a Tune-A-Video run will do and cost, counted on networks without weights (torch's meta device)."""
+"""The plan of a Tune-A-Video run, its cost counted on networks without weights (torch's meta device)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from tuneavideo.config import EditFramesConfig, TuneAVideoConfig
 from videoedit.errors import InputError
-from videoedit.runs.planning import ModelShape, Scene, StagePlan
+from videoedit.models.shape import ModelShape
+from videoedit.runs.planning import Scene, StagePlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

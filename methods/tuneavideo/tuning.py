@@ -22,6 +22,7 @@ from torch.nn import Parameter
 from tuneavideo.tuning_state import TuningState
 from videoedit.diffusion.ddim import add_noise, as_ddim
 from videoedit.errors import ConfigError, ShapeError
+from videoedit.runs.interrupt import deferred_stop
 
 if TYPE_CHECKING:
     from tuneavideo.video_unet import VideoUNet
@@ -67,7 +68,6 @@ def tune(
     seed: int = 33,
     state_path: Path | None = None,
     checkpoint_every: int = 25,
-    fingerprint: str = "",
     callback: Callable[[int, float], None] | None = None,
 ) -> TuneResult:
     """Train the chosen tensors of `video_unet`, in place, on one clip and prompt; defaults are the official ones.
@@ -76,16 +76,15 @@ def tune(
     stay float32, and everything returns to its own dtype. `prompt_dropout` is the share of steps on
     `empty_embeds`; for `smoothness_weight` see `tuning_loss`. `callback(step, loss)` follows each step, from 1.
 
-    With `state_path`, the state is written there every `checkpoint_every` steps and at the end, and one found
-    there is continued: on the same machine the result has the same bytes as that of an undisturbed run. A state
-    of other settings, clip, prompt, weights or `fingerprint` (whatever else the numbers depend on) is refused;
-    `steps` may grow. Raises ConfigError, ShapeError, WeightsError, or MethodError when a tensor does not learn
-    or a number is not finite.
+    With `state_path`, the state is written there every `checkpoint_every` steps, at the end, and when Ctrl-C or
+    SIGTERM asks for a stop; one found there is continued: on the same machine the result has the same bytes as that of
+    an undisturbed run. A state of other settings, clip, prompt or weights is refused; `steps` may grow. Raises
+    ConfigError, ShapeError, WeightsError, or MethodError when a tensor does not learn or a number is not finite.
     """
     settings = {
         "learning_rate": learning_rate, "betas": betas, "eps": eps, "weight_decay": weight_decay,
         "max_grad_norm": max_grad_norm, "latent": latent, "precision": precision, "seed": seed,
-        "prompt_dropout": prompt_dropout, "smoothness_weight": smoothness_weight, "fingerprint": fingerprint,
+        "prompt_dropout": prompt_dropout, "smoothness_weight": smoothness_weight,
         "gradient_checkpointing": gradient_checkpointing, "network": video_unet.options,
     }  # fmt: skip
     posterior = replace(posterior, mean=posterior.mean.float(), std=posterior.std.float())
@@ -94,7 +93,7 @@ def tune(
     tensors = dict(video_unet.trainable_parameters(train_blocks, trainable))
     landmarks = clip.landmarks() | {"weights": _frozen_values(video_unet)}
     dtype = DTYPES[precision]
-    with _prepared(video_unet, tensors, dtype, gradient_checkpointing):
+    with _prepared(video_unet, tensors, dtype, gradient_checkpointing), deferred_stop() as stop:
         optimizer = torch.optim.AdamW(
             tensors.values(), lr=learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, fused=True
         )
@@ -114,10 +113,12 @@ def tune(
             clock.lap("backward")
             state.apply_gradients(loss.detach(), max_grad_norm, clip.num_frames)
             clock.lap("optimiser")
-            if state_path and (step % checkpoint_every == 0 or step == steps):
+            if state_path and (step % checkpoint_every == 0 or step == steps or stop.asked):
                 state.save(state_path)
             if callback:
                 callback(step, state.losses[-1])
+            if stop.asked:
+                raise KeyboardInterrupt
             clock.lap("other")
     return TuneResult(state.losses, clock.seconds, done)
 
@@ -140,7 +141,7 @@ def tuning_loss(prediction: Tensor, target: Tensor, smoothness_weight: float = 0
 
 @dataclass(frozen=True)
 class _Clip:
-    """What a step draws from."""
+    """The clip and prompt that a step draws from."""
 
     posterior: Posterior
     prompt_embeds: Tensor

@@ -92,11 +92,11 @@ class TuningState:
         self.optimizer.step()
         moves = _peaks(p.detach() - old for p, old in zip(self.tensors.values(), before, strict=True))
         seen = _peaks(self.optimizer.state[p]["exp_avg"] for p in self.tensors.values())
-        still = [
-            name
-            for name, move, average in zip(self.tensors, moves, seen, strict=True)
-            if (average == 0 or (move == 0 and not _gate(name))) and not is_silent(name, self.tensors, num_frames)
-        ]
+        still = []
+        for name, move, average in zip(self.tensors, moves, seen, strict=True):
+            rests = average == 0 or (move == 0 and not _gate(name))
+            if rests and not is_silent(name, self.tensors, num_frames):
+                still.append(name)
         if still:
             raise MethodError(
                 f"{_list(still, len(self.tensors))} did not move in {MOVED_AFTER} updates; learning_rate "
@@ -159,14 +159,14 @@ class TuningState:
         self._restore(saved)
 
     def _differences(self, settings: dict[str, Any], saved: dict[str, Tensor]) -> list[str]:
-        differing = [name for name in self.settings if settings.get(name) != self.settings[name]]
+        differing = [name for name, value in self.settings.items() if settings.get(name) != value]
         for name, value in self.landmarks.items():
             other = saved.get(f"landmark.{name}", torch.empty(0))
             tolerance = 0.0 if name == "weights" else TOLERANCE
             if other.shape != value.shape or not torch.allclose(other, value, rtol=0, atol=tolerance):
                 differing.append(name)
-        known = {k.removeprefix("parameter."): v.shape for k, v in saved.items() if k.startswith("parameter.")}
-        if known != {name: p.shape for name, p in self.tensors.items()}:
+        known = {key: value.shape for key, value in saved.items() if key.startswith("parameter.")}
+        if known != {f"parameter.{name}": p.shape for name, p in self.tensors.items()}:
             differing.append("trained tensors")
         return differing
 
@@ -174,11 +174,10 @@ class TuningState:
         with torch.no_grad():
             for name, parameter in self.tensors.items():
                 parameter.copy_(saved[f"parameter.{name}"])
-        moments = {
-            index: {key: saved[f"{key}.{name}"] for key in MOMENTS}
-            for index, name in enumerate(self.tensors)
-            if f"exp_avg.{name}" in saved
-        }
+        moments = {}
+        for index, name in enumerate(self.tensors):
+            if f"exp_avg.{name}" in saved:
+                moments[index] = {key: saved[f"{key}.{name}"] for key in MOMENTS}
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         self.generator.set_state(saved["generator"])
         self.losses = saved["losses"].tolist()
@@ -194,11 +193,10 @@ def check_gradients(tensors: dict[str, Parameter], num_frames: int) -> None:
             "train_blocks"
         )
     peaks = _peaks(p.grad for p in tensors.values() if p.grad is not None)
-    zero = [
-        name
-        for name, peak in zip(tensors, peaks, strict=True)
-        if peak == 0 and not is_silent(name, tensors, num_frames)
-    ]
+    zero = []
+    for name, peak in zip(tensors, peaks, strict=True):
+        if peak == 0 and not is_silent(name, tensors, num_frames):
+            zero.append(name)
     if zero:
         raise MethodError(
             f"the gradient of {_list(zero, len(tensors))} is zero: what they compute has no effect on the output "
@@ -207,7 +205,7 @@ def check_gradients(tensors: dict[str, Parameter], num_frames: int) -> None:
 
 
 def is_silent(name: str, tensors: dict[str, Parameter], num_frames: int) -> bool:
-    """Whether this tensor rightly gets a zero gradient now.
+    """Tell whether this tensor rightly gets a zero gradient now.
 
     So do temporal q, k and v while the output weight is still zero, LoRA's first factor while the second is, and
     temporal q and k of a single frame, whose softmax has one term.
@@ -220,8 +218,10 @@ def is_silent(name: str, tensors: dict[str, Parameter], num_frames: int) -> bool
 
 def _gate(name: str) -> str:
     """The weight that must leave zero before this tensor gets a gradient, "" for most."""
-    matches = ((re.search(pattern, name), gate) for pattern, gate in GATES.items())
-    return next((name[: match.start()] + gate for match, gate in matches if match), "")
+    for pattern, gate in GATES.items():
+        if match := re.search(pattern, name):
+            return name[: match.start()] + gate
+    return ""
 
 
 def _peaks(tensors: Iterable[Tensor]) -> list[float]:

@@ -10,7 +10,7 @@ import pytest
 
 from videoedit.media.images import write_image
 from videoedit.plugins import get_method
-from videoedit.testing import check_method, moving_square, other_colours
+from videoedit.testing import check_method, moving_square, other_colors
 
 FEW = {"steps": 2}
 PREVIEW = {"preset": "preview", "flow": "dis", "workers": 1}
@@ -51,7 +51,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two folders, each with key frames 2 and 4 of the check's clip."""
     frames = moving_square(6, (48, 32))
     folders = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
-    for folder, edited in zip(folders, (other_colours(frames), 255 - frames), strict=True):
+    for folder, edited in zip(folders, (other_colors(frames), 255 - frames), strict=True):
         for index in (2, 4):
             write_image(folder / f"{index}.png", edited[index])
     return folders

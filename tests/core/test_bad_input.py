@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -126,6 +127,28 @@ def test_a_folder_of_another_method_or_clip(model, clip, tmp_path: Path, capsys)
     assert edit(other, "--prompt", "x", "--model", model, "-o", out, "--fresh", capsys=capsys)[0] == 0
 
 
+def test_check_names_the_files_that_changed(model, clip, tmp_path: Path, capsys):
+    out = tmp_path / "out"
+    assert edit(clip, "--prompt", "x", "--model", model, "-o", out, capsys=capsys)[0] == 0
+    for harm, expected in (
+        (False, "every file is as it was written"),
+        (True, "edit-x.mp4 of step 'measure x' was damaged"),
+    ):
+        if harm:
+            path = out / "edit-x.mp4"
+            times = path.stat().st_mtime_ns
+            data = bytearray(path.read_bytes())
+            data[-9] ^= 1
+            path.write_bytes(data)
+            os.utime(path, ns=(times, times))  # neither size nor time tells
+        with pytest.raises(SystemExit) as stop:
+            main(["check", str(out)])
+        assert bool(stop.value.code) == harm and expected in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main(["check", str(tmp_path)])
+    assert stop.value.code == 2 and "holds no videoedit run" in capsys.readouterr().err
+
+
 def test_a_dry_run_says_what_a_changed_setting_would_make(model, clip, tmp_path: Path, capsys):
     command = ("--prompt", "x", "--model", model, "-o", tmp_path / "out")
     assert edit(clip, *command, capsys=capsys)[0] == 0
@@ -134,7 +157,7 @@ def test_a_dry_run_says_what_a_changed_setting_would_make(model, clip, tmp_path:
     with pytest.raises(SystemExit):
         main([str(argument) for argument in (*arguments, "--guidance", "3", "--dry-run")])
     said = capsys.readouterr().out
-    assert "made: sample.guidance_scale 12.5 → 3" in said and said.count(" kept") == 5
+    assert "made: sample.guidance_scale 12.5 → 3" in said and len(re.findall(r"^  \S+ +kept$", said, re.M)) == 5
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 

@@ -21,7 +21,7 @@ from videoedit.pages import run as report
 from videoedit.pages.contact_sheet import contact_sheet
 from videoedit.pages.plots import single_curve
 
-sys.path.append(str(Path(__file__).parents[1] / "bench"))
+sys.path.append(str(Path(__file__).parents[1] / "evaluation"))
 from browser import CHROMIUM, Browser
 
 NASTY = 'a <script>alert("1")</script> & a "café" с кошкой 猫 \'; </style><img src=//x.example/y>'

@@ -182,13 +182,16 @@ def test_only_the_parts_that_a_change_touches_are_made_again(tmp_path: Path):
 
 
 def test_parts_that_nobody_knows_are_swept(tmp_path: Path):
+    def write(missing: dict[str, Path]) -> None:
+        for path in missing.values():
+            write_text(path, "")
+
     with opened(tmp_path) as steps:
-        steps.parts(
-            "p", "parts/{}.txt", {"a": {}}, lambda missing: [write_text(p, "") for p in missing.values()] and None
-        )
+        steps.parts("p", "parts/{}.txt", {"a": {}}, write)
         write_text(steps.path("parts/orphan.txt"), "")
-        steps.sweep("parts")
-        assert len(list(steps.path("parts").iterdir())) == 1
+        write_text(steps.path("other.txt"), "")
+        steps.sweep()
+        assert len(list(steps.path("parts").iterdir())) == 1 and steps.path("other.txt").exists()
 
 
 def test_needs_are_flattened_and_settings_of_manner_left_out():

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from videoedit.media.video import write_video
-from videoedit.testing import moving_square, other_colours, panning, save_models, tiny_controlnet, tiny_models
+from videoedit.testing import moving_square, other_colors, panning, save_models, tiny_controlnet, tiny_models
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +24,7 @@ def clips(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     square = moving_square(5, (48, 32))
     write_video(folder / "square.mp4", square, 8)
-    write_video(folder / "truth.mp4", other_colours(square), 8)
+    write_video(folder / "truth.mp4", other_colors(square), 8)
     write_video(folder / "wall.mp4", panning(5, (48, 32)), 8)
     red = (square[..., 0].astype(int) - square[..., 1] > 100)[..., None]
     write_video(folder / "mask.mp4", np.where(red, 255, 0).astype(np.uint8).repeat(3, -1), 8)

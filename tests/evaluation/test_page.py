@@ -22,7 +22,7 @@ from videoedit.evaluation.statistics import summarize
 from videoedit.media.video import probe, write_video
 from videoedit.pages import embed
 from videoedit.pages.plots import Curve, Spot, over_frames, scatter
-from videoedit.testing import moving_square, other_colours, panning
+from videoedit.testing import moving_square, other_colors, panning
 
 sys.path.append(str(Path(__file__).parent))
 from browser import CHROMIUM, Browser
@@ -69,7 +69,7 @@ def make_results(folder: Path, *, clips: tuple[str, ...] = ("square", "wall"), *
     for number, (clip, edit) in enumerate((clip, edit) for clip in clips for edit in EDITS):
         source = moving[clip]
         for name in ("source", "truth"):
-            write_video(folder / f"{clip}-{name}.mp4", source if name == "source" else other_colours(source), RATE)
+            write_video(folder / f"{clip}-{name}.mp4", source if name == "source" else other_colors(source), RATE)
         for method, (strength, error) in LEVELS.items():
             task = {
                 "clip": clip, "edit": edit, "type": edit, "method": method, "seed": 33, "asked": (0, 1, FRAMES),
@@ -80,7 +80,7 @@ def make_results(folder: Path, *, clips: tuple[str, ...] = ("square", "wall"), *
                 units.append(UnitResult(**task, status="failed", reason="it ran out of <patience>"))
                 continue
             stride = 3 if method == "lively" else 1
-            frames = (source if method == "identity" else other_colours(source))[::stride]
+            frames = (source if method == "identity" else other_colors(source))[::stride]
             name = f"{clip}-{edit}-{method}.mp4"
             write_video(folder / name, frames, Fraction(RATE, stride))
             figures = {

@@ -53,7 +53,14 @@ def test_commands_and_flags_in_the_readme_exist(capsys):
     assert used <= {"run", "methods", "show-config", "doctor", "report", "models", "propagate", "bench"}
     benches = [["bench", name] for name in ("run", "import", "export", "compare", "metrics", "report")]
     assert {name for _, name in benches} >= set(re.findall(r"videoedit bench ([a-z-]+)", README))
-    for command in (["run", "tuneavideo"], ["run", "rerender"], ["run", "hybrid"], ["run", "framewise"], ["propagate"], *benches):
+    for command in (
+        ["run", "tuneavideo"],
+        ["run", "rerender"],
+        ["run", "hybrid"],
+        ["run", "framewise"],
+        ["propagate"],
+        *benches,
+    ):
         with pytest.raises(SystemExit):
             main([*command, "--help"])
     shown = capsys.readouterr().out
@@ -61,11 +68,12 @@ def test_commands_and_flags_in_the_readme_exist(capsys):
     assert {flag.name for flag in get_method("tuneavideo").flags} >= {"--prompt", "--source-prompt"}
 
 
-def test_python_in_the_readme_imports():
-    for block in re.findall(r"```python\n(.*?)```", README, re.S):
-        imports = [node for node in ast.parse(block).body if isinstance(node, ast.ImportFrom)]
-        assert imports
-        exec(compile(ast.Module(imports, type_ignores=[]), "README", "exec"), {})
+def test_python_in_the_documents_imports():
+    for document in [ROOT / "README.md", *ROOT.glob("methods/*/README.md")]:
+        for block in re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.S):
+            imports = [node for node in ast.parse(block).body if isinstance(node, ast.Import | ast.ImportFrom)]
+            assert imports
+            exec(compile(ast.Module(imports, type_ignores=[]), document.name, "exec"), {})
 
 
 def test_pictures_in_the_documents_exist():

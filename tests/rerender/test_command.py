@@ -21,7 +21,7 @@ from videoedit.errors import ConfigError, InputError, VideoEditError
 from videoedit.media.video import probe, read_video, stretch_frames, write_video
 from videoedit.pipeline import plan_run, run_method
 from videoedit.runs.folder import latest_call
-from videoedit.testing import other_colours, panning
+from videoedit.testing import other_colors, panning
 
 COUNT = 6
 FRAMES = panning(COUNT, (64, 48))
@@ -56,7 +56,7 @@ def keys(tmp_path: Path, clip: Path) -> Path:
     folder.mkdir()
     source = read_video(clip).frames
     for index in (1, 4):
-        Image.fromarray(other_colours(source)[index]).save(folder / f"shot2 {index:04d}.png")
+        Image.fromarray(other_colors(source)[index]).save(folder / f"shot2 {index:04d}.png")
     return folder
 
 
@@ -84,7 +84,7 @@ def test_the_result_has_frames_rate_size_and_sound_of_the_clip(clip: Path, keys:
     assert (info.frames, info.fps, info.width, info.height) == (COUNT, Fraction(24000, 1001), *SIZE)
     assert info.has_audio
     result, source = read_video(out / "propagated.mp4").frames, read_video(clip).frames
-    wanted = other_colours(source).astype(int)
+    wanted = other_colors(source).astype(int)
     assert [np.abs(frame - wanted[i]).mean() < 12 for i, frame in enumerate(result)] == [True] * COUNT
     done = record(out)
     assert done["status"] == "finished" and (out / "report.html").stat().st_size > 1000
@@ -95,7 +95,7 @@ def test_the_result_has_frames_rate_size_and_sound_of_the_clip(clip: Path, keys:
 @pytest.mark.slow
 def test_figures_against_a_truth(clip: Path, keys: Path, tmp_path: Path):
     truth = tmp_path / "truth.mp4"
-    write_video(truth, other_colours(read_video(clip).frames), 24)
+    write_video(truth, other_colors(read_video(clip).frames), 24)
     run_method("propagate", config(clip, [keys], truth=str(truth)), tmp_path / "o")
     done = record(tmp_path / "o")
     made, held, true = done["metrics"].values()
@@ -125,11 +125,84 @@ def test_a_second_call_makes_nothing_again_and_other_key_frames_make_it_anew(cli
     assert again.read_bytes() != first
 
 
+@pytest.fixture
+def long_clip(tmp_path: Path) -> tuple[Path, Path]:
+    """A clip of 24 frames and a folder of 4 edited key frames."""
+    frames = panning(24, SIZE)
+    write_video(tmp_path / "long.mp4", frames, 12)
+    folder = tmp_path / "long keys"
+    folder.mkdir()
+    for index in (0, 8, 16, 23):
+        Image.fromarray(other_colors(frames)[index]).save(folder / f"{index:04d}.png")
+    return tmp_path / "long.mp4", folder
+
+
+def archives(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Contents and times of the finished intervals, by their frames."""
+    found = {path.name[:13]: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("frames/*.zip")}
+    assert len(found) == len(list(folder.glob("frames/*")))
+    return found
+
+
+@pytest.mark.parametrize("change", ["another picture", "one more", "one fewer", "a cut", "fewer frames"])
+def test_only_the_intervals_that_a_change_touches_are_made_again(change: str, long_clip, tmp_path: Path):
+    clip, keys = long_clip
+    whole = {"num_frames": 24}
+    run_method("propagate", config(clip, [keys], cuts=[], video=whole), tmp_path / "o")
+    before = archives(tmp_path / "o")
+    assert sorted(before) == ["000001-000007", "000009-000015", "000017-000022"]
+    settings: dict = {"cuts": [], "video": whole}
+    picture = Image.open(keys / "0000.png")
+    if change == "another picture":
+        picture.save(keys / "0008.png")
+        kept, made = {"000017-000022"}, {"000001-000007", "000009-000015"}
+    elif change == "one more":
+        picture.save(keys / "0012.png")
+        kept, made = {"000001-000007", "000017-000022"}, {"000009-000011", "000013-000015"}
+    elif change == "one fewer":
+        (keys / "0016.png").unlink()
+        kept, made = {"000001-000007"}, {"000009-000022"}
+    elif change == "a cut":
+        settings["cuts"] = [12]
+        kept, made = {"000001-000007", "000017-000022"}, {"000009-000011", "000012-000015"}
+    else:
+        (keys / "0023.png").unlink()
+        settings["video"] = {"num_frames": 20}
+        kept, made = {"000001-000007", "000009-000015"}, {"000017-000019"}
+    plan = plan_run("propagate", config(clip, [keys], **settings), tmp_path / "o")
+    assert plan.status["propagate"].startswith(f"made: {len(made)} of {len(kept | made)}")
+    run_method("propagate", config(clip, [keys], **settings), tmp_path / "o")
+    after = archives(tmp_path / "o")
+    assert set(after) == kept | made
+    assert all(after[name] == before[name] for name in kept)  # not even touched
+    run_method("propagate", config(clip, [keys], **settings), tmp_path / "anew")
+    assert {name: data for name, (data, _) in after.items()} == {
+        name: data for name, (data, _) in archives(tmp_path / "anew").items()
+    }
+    assert (tmp_path / "o/propagated.mp4").read_bytes() == (tmp_path / "anew/propagated.mp4").read_bytes()
+
+
+def test_a_damaged_interval_is_made_again(long_clip, tmp_path: Path):
+    clip, keys = long_clip
+    run_method("propagate", config(clip, [keys], cuts=[]), tmp_path / "o")
+    before = archives(tmp_path / "o")
+    victim = next((tmp_path / "o/frames").glob("000009*"))
+    victim.write_bytes(victim.read_bytes()[:-100])
+    (tmp_path / "o/propagated.mp4").write_bytes(b"half")
+    run_method("propagate", config(clip, [keys], cuts=[]), tmp_path / "o")
+    assert {name: data for name, (data, _) in archives(tmp_path / "o").items()} == {
+        name: data for name, (data, _) in before.items()
+    }
+    statuses = record(tmp_path / "o")["calls"][-1]["steps"]
+    assert statuses["propagate"] == f"made: 1 of 3: 000009-000015: frames/{victim.name} was damaged or changed"
+    assert probe(tmp_path / "o/propagated.mp4").frames == 24
+
+
 @pytest.mark.slow
 def test_stride_and_size(clip: Path, keys: Path, tmp_path: Path):
     """Key frames are named by their number in the clip; here frames 1, 3 and 5 are edited, at half the size."""
     (keys / "shot2 0004.png").unlink()
-    half = other_colours(stretch_frames(read_video(clip).frames, (32, 24)))
+    half = other_colors(stretch_frames(read_video(clip).frames, (32, 24)))
     Image.fromarray(half[1]).save(keys / "shot2 0001.png")
     settings = config(clip, [keys], video={"start": 1, "stride": 2, "size": "32x24", "output_size": "model"})
     run_method("propagate", settings, tmp_path / "o")
@@ -229,7 +302,7 @@ def test_opaque_alpha_grey_palette_and_turned_photos_are_fine(tmp_path: Path):
         (lambda d: picture(d / "1.png", mode="RGBA"), r"1\.png has transparent parts; lay it over its frame"),
         (lambda d: picture(d / "1.png", (32, 24)), r"1\.png is 32x24, the clip is worked on at 64x48; .*--size 32x24"),
         (lambda d: [picture(d / "1.png"), picture(d / "2.png", (9, 9))], r"2\.png is 9x9.*\(1 of 2 key frames differ\)"),
-        (lambda d: picture(d / "6.png"), r"6\.png is for frame 6, but the edited frames are 0 to 5; frames count from 0"),
+        (lambda d: picture(d / "6.png"), r"6\.png is for frame 6, but the edited frames are 0-5; frames count from 0"),
         (lambda d: [picture(d / "1.png"), picture(d / "01.jpg")], r"01\.jpg and .*1\.png are both for frame 1"),
         (lambda d: picture(d / "key.png"), r"key\.png has no frame number in its name; call it key-0010\.png"),
         (lambda d: (d / "1.png").write_text("hello"), r"1\.png is not a picture that can be read"),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from rerender.config import RerenderConfig
 from videoedit.config import build_config
 from videoedit.errors import ConfigError, InputError, WeightsError
-from videoedit.media.images import read_image
+from videoedit.media.images import read_image, write_image
 from videoedit.media.video import probe, read_video, write_video
+from videoedit.models.assets import MINI
 from videoedit.pipeline import plan_run, run_method
 from videoedit.runs.folder import latest_call
 from videoedit.testing import moving_square, panning
@@ -102,6 +105,30 @@ def test_each_setting_changes_the_key_frames(config, tmp_path: Path, changes: di
     assert (a[2] != b[2]).any()
 
 
+def test_a_controls_other_weights_and_a_changed_key_frame_are_noticed(config, tmp_path: Path):
+    control = tmp_path / "control"
+    shutil.copytree(MINI / "controlnet-canny", control)
+    few = {"video": {"num_frames": 3}, "keyframes": {"interval": 2}, "controls": [f"canny={control}"]}
+    run_method("rerender", config(**few), tmp_path / "r")
+    before = keys_of(tmp_path / "r")
+    (weights,) = control.glob("*.safetensors")
+    tensors = load_file(weights)
+    save_file({name: tensor * 0.5 for name, tensor in tensors.items()}, weights)
+    run_method("rerender", config(**few), tmp_path / "r")
+    statuses = record_of(tmp_path / "r")["calls"][-1]["steps"]
+    assert (
+        statuses["key frames"] == "kept"
+        and statuses["translate"] == "made: the contents of controls.canny:1 (1) changed"
+    )
+    after = keys_of(tmp_path / "r")
+    assert (after[2] != before[2]).any()
+    write_image(tmp_path / "r/keys/000002.png", before[2])
+    run_method("rerender", config(**few), tmp_path / "r")
+    statuses = record_of(tmp_path / "r")["calls"][-1]["steps"]
+    assert statuses["translate"] == "made: keys/000002.png was damaged or changed"
+    assert np.array_equal(keys_of(tmp_path / "r")[2], after[2])
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_short_clips_and_long_intervals(config, tmp_path: Path, count: int):
     result = run_method("rerender", config(video={"num_frames": count}, keyframes={"interval": 10**9}), tmp_path / "r")
@@ -135,9 +162,10 @@ def test_a_scene_cut_starts_a_shot_with_an_anchor_of_its_own(config, tmp_path: P
     ids=str,
 )
 def test_bad_input_is_one_line(settings, tmp_path: Path, changes: dict, error: type, words: str):
-    with pytest.raises(error, match=words) as caught:
-        run_method("rerender", build_config(RerenderConfig, settings(**changes)), tmp_path / "r")
-    assert "\n" not in str(caught.value)
+    for run in (plan_run, run_method):  # a dry run refuses what the run would refuse
+        with pytest.raises(error, match=words) as caught:
+            run("rerender", build_config(RerenderConfig, settings(**changes)), tmp_path / "r")
+        assert "\n" not in str(caught.value)
     assert not list((tmp_path / "r").glob("*.mp4")) or error is not InputError
 
 

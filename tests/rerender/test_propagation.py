@@ -21,7 +21,7 @@ from rerender.propagation.interval import (
 from videoedit.errors import ConfigError, InputError, ShapeError
 from videoedit.metrics import psnr
 from videoedit.motion.estimators import Dis, FlowPair, flow_pair
-from videoedit.testing import other_colours as edited
+from videoedit.testing import other_colors as edited
 from videoedit.testing import panning
 
 

@@ -15,11 +15,11 @@ from rerender.propagation.interval import Interval, Settings, intervals
 from rerender.propagation.units import count_steps, make_frames, read_figures, stitch
 from videoedit.errors import ConfigError
 from videoedit.motion.estimators import Dis
-from videoedit.testing import other_colours, panning
+from videoedit.testing import other_colors, panning
 
 COUNT = 10
 FRAMES = panning(COUNT)
-KEYS = {0: other_colours(FRAMES)[0], 4: other_colours(FRAMES)[4], 8: other_colours(FRAMES)[8]}
+KEYS = {0: other_colors(FRAMES)[0], 4: other_colors(FRAMES)[4], 8: other_colors(FRAMES)[8]}
 PARTS = intervals(COUNT, KEYS)
 QUICK = Settings(propagator="flow")
 

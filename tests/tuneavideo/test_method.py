@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tuneavideo.config import TuneAVideoConfig
@@ -99,6 +103,82 @@ def test_a_folder_of_another_method_or_clip_is_refused(config, tmp_path: Path):
     assert record_of(tmp_path / "r")["clip"]["path"] == str(other)
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"sample": {"steps": 3, "guidance_scale": 5.0}}, ["edit a red square", "measure a red square"]),
+        ({"negative_prompt": "snow"}, ["edit a red square", "measure a red square"]),
+        ({"invert": {"steps": 4}}, ["invert", "reconstruction", "edit a red square", "measure a red square"]),
+        ({"video": {"output_size": "model"}}, ["source", "reconstruction", "measure a red square"]),
+        ({"tune": {"steps": 3, "checkpoint_every": 9}}, []),
+    ],
+    ids=str,
+)
+def test_a_changed_setting_remakes_only_what_depends_on_it(config, finished, changes, expected, tmp_path: Path):
+    folder = tmp_path / "r"
+    shutil.copytree(finished, folder)
+    plan = plan_run("tuneavideo", config(**changes), folder)
+    assert {name for name, status in plan.status.items() if status != "kept"} == set(expected)
+    run_method("tuneavideo", config(**changes), folder)
+    assert made(folder) == set(expected)
+    assert len(record_of(folder)["calls"]) == 2
+    run_method("tuneavideo", config(**changes), tmp_path / "anew")
+    kept = {"adapter.safetensors"} if not expected else set()  # says how often its tuning was saved
+    same, anew = outputs(folder), outputs(tmp_path / "anew")
+    assert {name for name in anew if same[name] != anew[name]} == kept
+
+
+@pytest.fixture(scope="session")
+def finished(config, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "r"
+    run_method("tuneavideo", config(), folder)
+    return folder
+
+
+def test_replaced_contents_are_noticed(config, tmp_path: Path):
+    """The files that a run starts from keep their names, and hold something else."""
+    run_method("tuneavideo", config(), tmp_path / "a")
+    run_method("tuneavideo", config(seed=3), tmp_path / "b")
+    adapter, latents = tmp_path / "adapter.safetensors", tmp_path / "latents.safetensors"
+    shutil.copy(tmp_path / "a/adapter.safetensors", adapter)
+    shutil.copy(tmp_path / "a/inverted.safetensors", latents)
+    given = config(adapter=str(adapter), tune={"steps": 0}, invert={"steps": 3, "latents": str(latents)})
+    run_method("tuneavideo", given, tmp_path / "r")
+    shutil.copy(tmp_path / "b/inverted.safetensors", latents)
+    run_method("tuneavideo", given, tmp_path / "r")
+    statuses = record_of(tmp_path / "r")["calls"][-1]["steps"]
+    assert statuses["tune"] == "kept" and statuses["invert"] == "made: the contents of invert.latents changed"
+    shutil.copy(tmp_path / "b/adapter.safetensors", adapter)
+    run_method("tuneavideo", given, tmp_path / "r")
+    statuses = record_of(tmp_path / "r")["calls"][-1]["steps"]
+    assert statuses["tune"] == "made: the contents of adapter changed" and statuses["invert"] != "kept"
+
+
+def test_a_replaced_clip_remakes_everything_and_a_moved_one_nothing(config, square_clip, tmp_path: Path):
+    clip = tmp_path / "clip.mp4"
+    shutil.copy(square_clip, clip)
+    run_method("tuneavideo", config(clip=str(clip)), tmp_path / "r")
+    clip.rename(tmp_path / "moved.mp4")
+    run_method("tuneavideo", config(clip=str(tmp_path / "moved.mp4")), tmp_path / "r")
+    assert made(tmp_path / "r") == set()
+    write_video(tmp_path / "moved.mp4", 255 - moving_square(6, (48, 32)), 8)
+    run_method("tuneavideo", config(clip=str(tmp_path / "moved.mp4")), tmp_path / "r")
+    assert len(made(tmp_path / "r")) == 7
+
+
+@pytest.mark.parametrize("name", ["edit-a-red-square.mp4", "adapter.safetensors", "source.mp4"])
+def test_half_a_file_cut_away_is_healed_and_said_so(name: str, config, finished, tmp_path: Path):
+    folder = tmp_path / "r"
+    shutil.copytree(finished, folder)
+    before = outputs(folder)
+    path = folder / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    run_method("tuneavideo", config(), folder)
+    assert outputs(folder) == before
+    statuses = record_of(folder)["calls"][-1]["steps"]
+    assert [status for status in statuses.values() if status != "kept"] == [f"made: {name} was damaged or changed"]
+
+
 def test_a_lost_artefact_is_made_again_alike(config, tmp_path: Path):
     run_method("tuneavideo", config(), tmp_path / "r")
     before = outputs(tmp_path / "r")
@@ -168,6 +248,30 @@ def test_a_folder_takes_further_prompts_and_reuses_its_tuning(config, tmp_path: 
     record = record_of(folder)
     assert all(stage["reused"] for stage in record["stages"].values())
     assert again.metrics == both.metrics
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_tuning_goes_on_from_its_last_step(asked, square_clip, tiny_folder, tmp_path: Path):
+    """Ctrl-C, or SIGTERM, at some step between two checkpoints; nothing that was tuned is lost."""
+    command = [sys.executable, "-m", "videoedit", "run", "tuneavideo", str(square_clip), "--model", str(tiny_folder),
+               "--device", "cpu", "--prompt", "snow", "--tune-steps", "400", "--steps", "2"]  # fmt: skip
+    state = None
+    with subprocess.Popen([*command, "-o", str(tmp_path / "r")], stderr=subprocess.PIPE, text=True) as child:
+        while child.poll() is None and not (state := next((tmp_path / "r").glob("tune-*.state.safetensors"), None)):
+            time.sleep(0.01)
+        time.sleep(0.1)
+        child.send_signal(asked)
+        error = child.communicate()[1]
+    assert child.returncode == 130 and "goes on from here" in error and "Traceback" not in error
+    with safe_open(state, "pt") as file:
+        done = len(file.get_tensor("losses"))
+    assert 50 < done < 400 and done % 50 != 0
+    again = subprocess.run([*command, "-o", str(tmp_path / "r")], capture_output=True, text=True, check=True)
+    assert "Traceback" not in again.stderr
+    record = record_of(tmp_path / "r")
+    assert record["steps"]["tune"]["value"]["resumed_from"] == done
+    subprocess.run([*command, "-o", str(tmp_path / "calm")], capture_output=True, check=True)
+    assert outputs(tmp_path / "r") == outputs(tmp_path / "calm")
 
 
 def test_a_truth_can_be_given_later(config, square_clip, tmp_path: Path):

@@ -396,7 +396,6 @@ def test_steps_may_grow_but_not_shrink(tmp_path: Path) -> None:
     [
         (Job(), {"learning_rate": 2e-3}, "learning_rate"),
         (Job(), {"seed": 5, "precision": "bf16"}, "precision, seed"),
-        (Job(), {"fingerprint": "other model"}, "fingerprint"),
         (Job(), {"trainable": "v1"}, "trained tensors"),
         (Job(posterior_seed=7), {}, "clip"),
         (Job(frames=3), {}, "clip"),

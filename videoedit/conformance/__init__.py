@@ -1,4 +1,4 @@
-"""Conformance: what every method promises, checked on a tiny clip with a tiny model; see docs/new-method.md."""
+"""Conformance: the promises of every method, checked on a tiny clip with a tiny model; see docs/new-method.md."""
 
 from __future__ import annotations
 

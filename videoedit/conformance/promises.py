@@ -1,4 +1,4 @@
-"""What every method promises, a function each: it yields a line for whatever is not kept."""
+"""Promises of every method, a function each: it yields a line for whatever is not kept."""
 
 from __future__ import annotations
 

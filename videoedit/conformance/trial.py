@@ -49,15 +49,15 @@ class Trial:
         return config
 
     def plan(self, changes: Mapping[str, Any] | None = None) -> Plan:
-        """What the method plans, of which no step is asked."""
+        """The plan alone, without the steps."""
         return plan_run(self.spec.name, self.config(changes))
 
     def status(self, changes: Mapping[str, Any] | None = None, folder: Path | None = None) -> Status:
-        """Step by step, what a dry run says."""
+        """Answer of a dry run, step by step."""
         return plan_run(self.spec.name, self.config(changes), folder or self.folder).status
 
     def run(self, changes: Mapping[str, Any] | None = None, folder: Path | None = None) -> Status:
-        """Step by step, what a run does."""
+        """Do a run; returns what became of each step."""
         folder = folder or self.folder
         run_method(self.spec.name, self.config(changes), folder)
         status: Status = json.loads((folder / RECORD).read_text(encoding="utf-8"))["calls"][-1]["steps"]
@@ -88,7 +88,7 @@ def prepare(spec: MethodSpec, work: Path, settings: Mapping[str, Any]) -> Trial:
 
 
 def tried(do: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """What a call gives, or its error as a line of text."""
+    """Give what a call gives, or its error as a line of text."""
     try:
         return do(*args, **kwargs)
     except Exception as error:

@@ -23,7 +23,7 @@ from videoedit.evaluation.results import MethodInfo, MetricInfo, Results, UnitRe
 from videoedit.evaluation.suite import Edit, Suite, SuiteClip, describe_clip, describe_edit, dump_suite
 from videoedit.evaluation.units import Entry, Kept, Output, Unit, cost_of, numbers_of, output_key, read_kept, relative
 from videoedit.files import digest, explain_os_error, write_text
-from videoedit.runs.folder import lock_folder
+from videoedit.runs.folder import lock_folder, sweep_parts
 from videoedit.runs.machine import environment, hardware
 from videoedit.runs.progress import Progress
 
@@ -70,6 +70,7 @@ class _Runner:
         except OSError as error:
             raise explain_os_error(error, self.request.folder) from error
         with lock:
+            sweep_parts(self.request.folder)
             self.old = self.request.earlier()  # another run may have ended in between
             self.created = self.old.created if self.old else _now()
             self._take_over()

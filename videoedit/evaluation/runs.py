@@ -11,8 +11,8 @@ from videoedit.config import ClipConfig
 from videoedit.evaluation.units import Output, StageCost, Unit, numbers_of, relative
 from videoedit.files import digest, write_text
 from videoedit.media.video import open_video
+from videoedit.models.shape import local_folder
 from videoedit.runs.folder import latest_call
-from videoedit.runs.planning import local_folder
 from videoedit.types import Video
 
 NOT_COUNTED = "measure"  # stages of this name, or that begin with it, are no cost of the edit

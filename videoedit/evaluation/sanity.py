@@ -17,8 +17,9 @@ from videoedit.evaluation.suite import content
 from videoedit.evaluation.units import Entry, Output, Unit, numbers_of
 from videoedit.files import digest
 from videoedit.media.video import stretch_frames, write_clip
+from videoedit.models.shape import size_for
 from videoedit.runs.folder import open_workspace
-from videoedit.runs.planning import Plan, size_for
+from videoedit.runs.planning import Plan
 from videoedit.runs.progress import Progress
 from videoedit.runs.steps import Steps
 from videoedit.types import Video

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videoedit.config import RunConfig
+from videoedit.models.shape import local_folder
 from videoedit.models.weights import fingerprint
-from videoedit.runs.planning import local_folder
 
 if TYPE_CHECKING:
     import torch

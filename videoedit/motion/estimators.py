@@ -310,6 +310,8 @@ def load_flow(name: str | Path = "auto", device: str | torch.device | None = Non
 
 def choose_flow(name: str | Path = "auto") -> str | Path:
     """What `load_flow` will take: the name of an estimator, or a folder of flow files. Loads no weights."""
+    if name == "dis":
+        return "dis"
     networks = _torchvision_weights()
     if name == "auto":
         for known, (_, source) in networks.items():
@@ -320,7 +322,7 @@ def choose_flow(name: str | Path = "auto") -> str | Path:
             "between key frames; `videoedit models fetch raft-sintel` gets RAFT"
         )
         return "dis"
-    if name == "dis" or name in networks:
+    if name in networks:
         return str(name)
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -53,7 +52,7 @@ class Clip:
     @property
     def identity(self) -> dict[str, Any]:
         """All that decides the frames at the working size, as plain values."""
-        return {"contents": self.sha256, "frames": _text(self.numbers), "size": "{}x{}".format(*self.size)}
+        return {"contents": self.sha256, "frames": span(self.numbers), "size": "{}x{}".format(*self.size)}
 
     @cached_property
     def frames(self) -> np.ndarray:
@@ -109,11 +108,7 @@ class _Part(Clip):
         return self.whole.identity | {"frames": ", ".join(map(str, picked))}
 
 
-def _text(numbers: range) -> str:
+def span(numbers: range) -> str:
+    """Frame numbers for a person: ``0-46, every 2th``."""
     every = f", every {numbers.step}th" if numbers.step > 1 else ""
     return f"{numbers[0]}-{numbers[-1]}{every}"
-
-
-def first_frames(frames: Iterable[np.ndarray], most: int) -> np.ndarray:
-    """At most so many frames as one array."""
-    return np.stack(list(itertools.islice(frames, most)))

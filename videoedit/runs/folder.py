@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from videoedit.errors import OutputError
-from videoedit.files import explain_os_error, write_text
+from videoedit.files import explain_os_error, file_sha256, write_text
 
 RECORD = "run.json"
 FORMAT = 2  # of the record; folders of another one are refused
@@ -40,12 +40,6 @@ class Workspace:
         """All steps that the folder holds, by name."""
         found: dict[str, Any] = self.record["steps"]
         return found
-
-    @property
-    def call(self) -> dict[str, Any]:
-        """The latest call: its settings and, step by step, what was kept or made."""
-        latest: dict[str, Any] = self.record["calls"][-1]
-        return latest
 
     def save(self) -> None:
         """Write the record."""
@@ -78,8 +72,7 @@ def open_workspace(
         workspace = Workspace(folder, found or {"format": FORMAT, "steps": {}, "calls": []})
         if fresh:
             _remove_all(workspace)
-        for part in folder.rglob(".*.part*"):  # left by a killed run
-            part.unlink()
+        sweep_parts(folder)
         given = {"path": str(clip or ""), "sha256": sha256}
         workspace.record |= {"method": method, "clip": given, "status": "running"}
         workspace.save()  # before anything else is there, so that the folder is known again after a kill
@@ -121,6 +114,31 @@ def read_workspace(folder: Path, *, fresh: bool = False) -> dict[str, Any] | Non
     if fresh:
         return None
     raise OutputError(f"{path} is not a record of this version; choose another folder with -o, or use --fresh")
+
+
+def check_files(folder: Path) -> list[str]:
+    """Lines on the files of a run folder whose contents are not those that its record says; all are hashed.
+
+    Raises OutputError if the folder holds no run.
+    """
+    record = read_workspace(folder)
+    if record is None:
+        raise OutputError(f"no run in {folder}: expected {RECORD}; give the folder that `videoedit run` wrote to")
+    workspace, problems = Workspace(folder, record), []
+    for name, step in workspace.steps.items():
+        for file, (sha256, _, _) in step["files"].items():
+            path = workspace.inside(file)
+            if not path.is_file():
+                problems.append(f"{file} of step {name!r} is missing")
+            elif file_sha256(path) != sha256:
+                problems.append(f"{file} of step {name!r} was damaged or changed")
+    return problems
+
+
+def sweep_parts(folder: Path) -> None:
+    """Remove what killed writers left half-written in a folder that nobody else works in."""
+    for part in folder.rglob(".*.part*"):
+        part.unlink()
 
 
 def latest_call(record: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def hardware() -> dict[str, Any]:
 
 
 def cpu_seconds() -> float:
-    """Of this process and of the child processes that have ended."""
+    """CPU time of this process and of the child processes that have ended."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 

@@ -17,7 +17,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Where a run reports what it is doing. `Progress(quiet=True)` says nothing."""
+    """Tells a person what a run is doing; `Progress(quiet=True)` says nothing."""
 
     def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
         self.quiet = quiet

@@ -45,7 +45,7 @@ class Step:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What ``run.json`` says of the step; UnmadeError in a dry walk if it will be made."""
+        """The step in ``run.json``; UnmadeError in a dry walk if it will be made."""
         if self.unmade:
             raise UnmadeError(self.name)
         found: dict[str, Any] = self.workspace.steps[self.name]
@@ -152,22 +152,35 @@ class Steps:
         names = {part: file.format(f"{part}-{digest(one)[:8]}") for part, one in flat.items()}
         key = digest(names)
         known = self.workspace.steps.get(name, {"files": {}, "needs": {}})
-        missing = {part: self.path(one) for part, one in names.items() if self._broken(one, known["files"])}
+        missing = {}
+        for part, one in names.items():
+            if self._broken(one, known["files"]):
+                missing[part] = self.path(one)
         why = self._why_parts(flat, missing, known)
         self._say(name, why)
         if (why or known.get("key") != key) and not self.dry:
+            for path in missing.values():  # a damaged one
+                path.unlink(missing_ok=True)
             stored = {"parts": flat}
             self._make(name, key, stored, lambda: make(missing) if missing else None, lambda: list(names.values()))
         elif not why:
             self._note_again(name)
         return Step(name, key, self.workspace, unmade=bool(why) and self.dry)
 
-    def sweep(self, folder: str) -> None:
-        """Remove files of a folder of parts that no step knows: a killed call with other settings left them."""
-        known = {name for step in self.workspace.steps.values() for name in step["files"]}
-        for path in self.path(folder).glob("*"):
-            if f"{folder}/{path.name}" not in known:
+    def sweep(self) -> None:
+        """Remove parts that no step knows: a killed call with other settings left them."""
+        known = self._known_files()
+        folders = set()
+        for step in self.workspace.steps.values():
+            if "parts" in step["needs"]:
+                folders |= {self.workspace.inside(file).parent for file in step["files"]}
+        for path in [path for folder in folders for path in folder.iterdir()]:
+            if str(path.relative_to(self.workspace.folder)) not in known:
                 remove(path)
+
+    def _known_files(self) -> set[str]:
+        """The names of all files that steps have."""
+        return set().union(*(step["files"] for step in self.workspace.steps.values()))
 
     def _make(
         self,
@@ -212,10 +225,8 @@ class Steps:
         for ending in UNFINISHED:
             for path in self.workspace.folder.glob(f"{file_stem(name)}-*{ending}"):
                 remove(path)
-        used = {file for step in self.workspace.steps.values() for file in step["files"]}
-        for file in before["files"] if before else ():
-            if file not in used:
-                self.workspace.inside(file).unlink(missing_ok=True)
+        for file in set(before["files"] if before else ()) - self._known_files():
+            self.workspace.inside(file).unlink(missing_ok=True)
 
     # -- saying why ------------------------------------------------------------------------------------
 
@@ -235,7 +246,10 @@ class Steps:
             return NEW
         if known["key"] != key:
             return f"made: {differences(known['needs'], needs)}"
-        return next((f"made: {broken}" for file in files if (broken := self._broken(file, known["files"]))), "")
+        for file in files:
+            if broken := self._broken(file, known["files"]):
+                return f"made: {broken}"
+        return ""
 
     def _why_parts(self, needs: dict[str, Any], missing: Mapping[str, Path], known: dict[str, Any]) -> str:
         if not missing:
@@ -252,7 +266,7 @@ class Steps:
         return f"made: {len(missing)} of {len(needs)}: {first}: {why}"
 
     def _broken(self, name: str, known: Mapping[str, Any]) -> str:
-        """What is wrong with a file; empty if it is there as it was written.
+        """The damage of a file; empty if it is there as it was written.
 
         Size and time are looked at first, the contents only where these differ. A part of which the record does not
         know, since its call was killed, is whole if it is there.
@@ -306,7 +320,7 @@ def temporary_steps(method: str, progress: Progress | None = None) -> Iterator[S
 
 
 def flatten(needs: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """What a step needs as plain values under dotted names; see `Steps.keep`."""
+    """The needs of a step as plain values under dotted names; see `Steps.keep`."""
     flat: dict[str, Any] = {}
     for name, value in needs.items():
         if isinstance(value, Step):
@@ -314,7 +328,8 @@ def flatten(needs: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif isinstance(value, Path):
             flat[f"{prefix}{name}"] = f"contents {contents(value)}"
         elif isinstance(value, Section):
-            flat |= flatten(deciding(value), f"{prefix}{name}.")
+            paths = {field: given for field, given in value if isinstance(given, Path)}
+            flat |= flatten(deciding(value) | paths, f"{prefix}{name}.")
         elif isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{name}.")
         elif hasattr(value, "identity"):
@@ -332,7 +347,7 @@ def contents(path: Path) -> str:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], most: int = 2) -> str:
-    """What changed between two sets of needs, for a person: ``sample.guidance_scale 12.5 → 5``."""
+    """The changes between two sets of needs, for a person: ``sample.guidance_scale 12.5 → 5``."""
     changed = [name for name in dict.fromkeys([*new, *old]) if old.get(name) != new.get(name)]
     texts = [_difference(name, old.get(name), new.get(name)) for name in changed]
     direct = [text for text in texts if not text.endswith(" is made again")] or texts

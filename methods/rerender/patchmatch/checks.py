@@ -1,4 +1,4 @@
-"""What `synthesize` accepts: one clear line for everything else."""
+"""Checks of all that `synthesize` takes: one clear line for everything else."""
 
 from __future__ import annotations
 

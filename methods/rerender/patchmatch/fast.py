@@ -91,11 +91,11 @@ def scramble(number):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def draw(state, centre, radius, last):  # type: ignore[no-untyped-def]
-    """The next state, and a number within `radius` of `centre` and in [RADIUS, last], all equally likely."""
+def draw(state, center, radius, last):  # type: ignore[no-untyped-def]
+    """The next state, and a number within `radius` of `center` and in [RADIUS, last], all equally likely."""
     state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
-    low = max(centre - radius, RADIUS)
-    high = min(centre + radius, last)
+    low = max(center - radius, RADIUS)
+    high = min(center + radius, last)
     return state, low + (state * (high - low + 1) >> 32)
 
 

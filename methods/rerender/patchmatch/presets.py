@@ -1,4 +1,4 @@
-"""How long the engine searches: four named presets."""
+"""The length of the engine's search: four named presets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the engine minimises, in integers: packed channels, the pyramid, and fields to start from.
+"""The problem that the engine solves, in integers: packed channels, the pyramid, and fields to start from.
 
 A value v (0..255) of a channel of weight w is stored as the integer ``round(v * sqrt(w) * scale)``, so that the squared
 difference of two stored values is w * difference^2 in units of 1 / scale^2. Sums of integers do not depend on their
@@ -65,7 +65,7 @@ def integer_scale(weights: Sequence[float]) -> float:
 
 
 def tone_table(weight: float, scale: float) -> Shorts:
-    """What the grey levels 0..255 of a channel of this weight are stored as."""
+    """The numbers that stand for the grey levels 0..255 of a channel of this weight."""
     return np.round(np.arange(256) * np.sqrt(weight) * scale).astype(np.int16)
 
 

@@ -51,8 +51,8 @@ def vote(style: Bytes, field: Field, image: Bytes, active: Mask) -> None:
             max(y - RADIUS, 0) : min(y + RADIUS + 1, height), max(x - RADIUS, 0) : min(x + RADIUS + 1, width)
         ].reshape(2, -1)
         cx, cy = field[rows, columns].T
-        colours = style[cy + y - rows, cx + x - columns]
-        image[y, x] = colours.sum(axis=0, dtype=np.int64) // len(colours)
+        colors = style[cy + y - rows, cx + x - columns]
+        image[y, x] = colors.sum(axis=0, dtype=np.int64) // len(colors)
 
 
 def search(
@@ -74,7 +74,7 @@ def search(
     """
     order = np.argwhere(active)
     for y, x in order if forward else order[::-1]:
-        for candidates in (neighbours(field, x, y, forward), random_ones(field, x, y, radii, seed)):
+        for candidates in (neighbors(field, x, y, forward), random_ones(field, x, y, radii, seed)):
             for cx, cy in candidates:
                 here, there = window(*field[y, x]), window(cx, cy)
                 error = patch_error(source, target, x, y, cx, cy)
@@ -84,7 +84,7 @@ def search(
                     field[y, x], errors[y, x] = (cx, cy), error
 
 
-def neighbours(field: Field, x: int, y: int, forward: bool) -> Iterator[tuple[int, int]]:
+def neighbors(field: Field, x: int, y: int, forward: bool) -> Iterator[tuple[int, int]]:
     """The patches that continue those of the two neighbours visited before, if they lie inside the source."""
     height, width = field.shape[:2]
     step = 1 if forward else -1
@@ -116,8 +116,8 @@ def scramble(number: int) -> int:
     return number ^ number >> 16
 
 
-def draw(state: int, centre: int, radius: int, last: int) -> tuple[int, int]:
-    """The next state, and a number within `radius` of `centre` and in [RADIUS, last], all equally likely."""
+def draw(state: int, center: int, radius: int, last: int) -> tuple[int, int]:
+    """The next state, and a number within `radius` of `center` and in [RADIUS, last], all equally likely."""
     state = state * MULTIPLIER + INCREMENT & WORD
-    low, high = max(centre - radius, RADIUS), min(centre + radius, last)
+    low, high = max(center - radius, RADIUS), min(center + radius, last)
     return state, low + (state * (high - low + 1) >> 32)

@@ -6,7 +6,6 @@ import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from zipfile import ZipFile, ZipInfo
 
 import cv2
@@ -29,9 +28,7 @@ class FrameArchive:
     def __enter__(self) -> FrameArchive:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._zip.close()
 
     def put(self, frame: int, image: np.ndarray, error: np.ndarray | None = None) -> None:
@@ -40,11 +37,6 @@ class FrameArchive:
             buffer = io.BytesIO()
             np.save(buffer, error.astype(np.float32))
             self._put(f"{frame:06d}.npy", buffer.getvalue())
-
-    def _put(self, name: str, data: bytes) -> None:
-        entry = ZipInfo(name)  # of 1980: with the time of day, equal frames would not be equal bytes
-        entry.external_attr = 0o644 << 16
-        self._zip.writestr(entry, data)
 
     def image(self, frame: int) -> np.ndarray:
         data = np.frombuffer(self._zip.read(f"{frame:06d}.png"), np.uint8)
@@ -56,6 +48,9 @@ class FrameArchive:
 
     def put_text(self, name: str, text: str) -> None:
         self._put(name, text.encode())
+
+    def _put(self, name: str, data: bytes) -> None:
+        self._zip.writestr(ZipInfo(name), data)  # without the time: same frames, same bytes
 
     def text(self, name: str) -> str:
         return self._zip.read(name).decode()

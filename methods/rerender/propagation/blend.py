@@ -56,10 +56,10 @@ def histogram_blend(fwd: np.ndarray, bwd: np.ndarray, min_error: np.ndarray, w_b
     """
     _check_same_size(fwd=fwd, bwd=bwd, min_error=min_error)
     _check_weight(w_bwd)
-    mixed = _standardise(_to_lab(fwd)) * np.float32(1 - w_bwd)
-    mixed += _standardise(_to_lab(bwd)) * np.float32(w_bwd)
+    mixed = _standardize(_to_lab(fwd)) * np.float32(1 - w_bwd)
+    mixed += _standardize(_to_lab(bwd)) * np.float32(w_bwd)
     mean, std = _mean_std(_to_lab(min_error))
-    return _to_rgb(np.rint(_standardise(mixed) * std + mean))
+    return _to_rgb(np.rint(_standardize(mixed) * std + mean))
 
 
 def poisson_blend(hist: np.ndarray, fwd: np.ndarray, bwd: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ def selected_gradient(fwd: np.ndarray, bwd: np.ndarray, mask: np.ndarray) -> tup
     return dy.clip(-LARGEST_GRADIENT, LARGEST_GRADIENT), dx.clip(-LARGEST_GRADIENT, LARGEST_GRADIENT)
 
 
-def _standardise(image: np.ndarray) -> np.ndarray:
+def _standardize(image: np.ndarray) -> np.ndarray:
     """Each channel with mean 0 and standard deviation 1, float32; one without contrast becomes zeros."""
     mean, std = _mean_std(image)
     return (image - mean) / np.where(std > 0, std, 1).astype(np.float32)

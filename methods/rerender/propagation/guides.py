@@ -23,7 +23,7 @@ LAPLACIAN = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], np.float32)
 
 
 def edge_guide(frame: np.ndarray) -> np.ndarray:
-    """How much brighter a pixel is than its four neighbours, per channel; never below 0. uint8 ``[H, W, 3]``."""
+    """The brightness of a pixel above its four neighbours', per channel; never below 0. uint8 ``[H, W, 3]``."""
     return cv2.filter2D(frame, -1, LAPLACIAN)
 
 

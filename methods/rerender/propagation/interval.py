@@ -8,11 +8,9 @@ one direction only. Rerender-A-Video (Yang et al., SIGGRAPH Asia 2023), section 
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -21,27 +19,25 @@ from torch import Tensor
 
 from rerender.keyframes import shots
 from rerender.patchmatch import synthesize
-from rerender.patchmatch.presets import named
 from rerender.propagation.blend import histogram_blend, poisson_blend, select_min_error
 from rerender.propagation.guides import advance, advance_positions, edge_guide, positional_guide, positional_image
-from videoedit.errors import ConfigError, InputError, ShapeError
-from videoedit.motion.estimators import load_flow
+from videoedit.errors import InputError
 from videoedit.motion.flow import warp
 
 if TYPE_CHECKING:
-    from videoedit.motion.estimators import FlowEstimator, FlowPair
+    from videoedit.motion.estimators import FlowPair
 
 Direction = Literal["forward", "backward"]
 Propagator = Literal["patchmatch", "flow"]
 
-COLOUR, EDGE, POSITIONAL, TEMPORAL = 6.0, 0.5, 2.0, 0.5  # guide weights of the paper and the official code
+COLOR, EDGE, POSITIONAL, TEMPORAL = 6.0, 0.5, 2.0, 0.5  # guide weights of the paper and the official code
 FROM_FLOW = "preview"  # the preset whose search begins at the flow
 PATCH = 5  # side, pixels, over which `propagate_flow` measures its error
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the frames in between are made."""
+    """The way in which the frames in between are made."""
 
     propagator: Propagator = "patchmatch"
     preset: str = "default"
@@ -94,7 +90,7 @@ class Interval:
 
 
 def intervals(num_frames: int, keys: Iterable[int], cuts: Sequence[int] = ()) -> tuple[Interval, ...]:
-    """What is to be made between the key frames `keys` of a clip, in order; a key frame serves its own shot only.
+    """The intervals to make between the key frames `keys` of a clip, in order; a key frame serves its own shot only.
 
     `cuts` are the first frames of the shots after the first. Raises InputError for a shot without a key frame, and for
     a key frame outside the clip.
@@ -150,7 +146,7 @@ def propagate_patchmatch(
     for frame, motion in steps:
         places = advance_positions(places, motion.bwd, motion.occ_bwd)
         guides = [
-            (source, frame, COLOUR),
+            (source, frame, COLOR),
             (edge_guide(source), edge_guide(frame), EDGE),
             (positional_image(start), positional_image(places), POSITIONAL),
             (style, advance(before, motion.bwd, motion.occ_bwd), TEMPORAL),
@@ -177,11 +173,11 @@ def propagate_flow(
     """
     places = positional_guide(*source.shape[:2])
     unseen = np.zeros(source.shape[:2], bool)
-    worst = COLOUR * PATCH**2 * 255.0**2
+    worst = COLOR * PATCH**2 * 255.0**2
     for frame, motion in steps:
         places = advance_positions(places, motion.bwd, motion.occ_bwd)
         unseen = moved_mask(unseen, motion.bwd) | motion.occ_bwd[0, 0].numpy()
-        difference = np.square(_sample(source, places).astype(np.float32) - frame).sum(-1) * COLOUR / 3
+        difference = np.square(_sample(source, places).astype(np.float32) - frame).sum(-1) * COLOR / 3
         error = cv2.boxFilter(difference, -1, (PATCH, PATCH), normalize=False) + worst * unseen
         yield Made(_sample(style, places), error.astype(np.float32))
 
@@ -246,50 +242,3 @@ def _seams(mask: np.ndarray) -> float:
     edges[:, :-1] |= mask[:, :-1] != mask[:, 1:]
     edges[:-1] |= mask[:-1] != mask[1:]
     return float(edges.mean())
-
-
-# ---------------------------------------------------------------------------------------------- all at once
-
-
-def propagate(
-    frames: np.ndarray,
-    keyframes: Mapping[int, np.ndarray],
-    *,
-    flow: str | Path | FlowEstimator | None = None,
-    preset: str = "default",
-    propagator: Propagator = "patchmatch",
-    workers: int | None = None,
-) -> np.ndarray:
-    """Carry edited key frames to every frame of a clip: uint8 [F, H, W, 3] RGB in, the same out.
-
-    `keyframes` are edited frames by index, uint8 [H, W, 3]; they come back unchanged at their places. One is enough.
-    `flow` is an estimator or what `videoedit.motion.estimators.load_flow` takes (None: "auto"). `preset` is one of the
-    patch matcher's, `propagator` "patchmatch" or "flow" (no patches; fast). `workers` processes share the work, by
-    default one for each core; their number changes no byte of the result.
-
-    Raises ShapeError for arrays that do not fit, InputError for key frames outside the clip, ConfigError for unknown
-    names, ToolError if a worker dies over the same unit twice.
-    """
-    from rerender.propagation.units import make_frames, stitch
-
-    check_frames(frames, keyframes)
-    if propagator not in get_args(Propagator):
-        raise ConfigError(f"unknown propagator {propagator!r}; expected one of {', '.join(get_args(Propagator))}")
-    named(preset)
-    settings = Settings(propagator=propagator, preset=preset)
-    estimator = load_flow(flow or "auto") if flow is None or isinstance(flow, str | Path) else flow
-    with tempfile.TemporaryDirectory(prefix="videoedit-") as folder:
-        targets = {part: Path(folder, f"{part.start}.zip") for part in intervals(len(frames), keyframes)}
-        make_frames(frames, keyframes, targets, settings, estimator, Path(folder, "work"), workers=workers)
-        return np.stack(list(stitch(len(frames), keyframes, targets)))
-
-
-def check_frames(frames: np.ndarray, keyframes: Mapping[int, np.ndarray]) -> None:
-    """Raise ShapeError unless all are uint8 and of one size."""
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
-        raise ShapeError(f"the clip is {frames.dtype} {frames.shape}; expected uint8 [F, H, W, 3]")
-    for index, image in keyframes.items():
-        if image.shape != frames.shape[1:] or image.dtype != np.uint8:
-            raise ShapeError(
-                f"key frame {index} is {image.dtype} {image.shape}; expected uint8 {frames.shape[1:]}, like the clip"
-            )

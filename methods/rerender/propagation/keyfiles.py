@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from videoedit.errors import ConfigError, InputError
+from videoedit.runs.clip import span
 
 logger = logging.getLogger("videoedit.rerender")
 
@@ -35,7 +36,7 @@ def find_keyframes(given: Sequence[Path], selected: range, size: tuple[int, int]
     for path in (path for place in given for path in _pictures(place)):
         number = _number(path)
         if number not in selected:
-            raise InputError(f"{path} is for frame {number}, but the edited frames are {_text(selected)}; {COUNTING}")
+            raise InputError(f"{path} is for frame {number}, but the edited frames are {span(selected)}; {COUNTING}")
         index = selected.index(number)
         if index in found:
             raise InputError(f"{found[index]} and {path} are both for frame {number}; keep one of them")
@@ -70,11 +71,6 @@ def _number(path: Path) -> int:
     if not numbers:
         raise InputError(f"{path} has no frame number in its name; call it {path.stem}-0010{path.suffix}, say")
     return int(numbers[-1])
-
-
-def _text(selected: range) -> str:
-    every = f", every {selected.step}th" if selected.step > 1 else ""
-    return f"{selected[0]} to {selected[-1]}{every}"
 
 
 def _check_sizes(files: dict[int, Path], size: tuple[int, int]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from rerender.propagation.archive import FrameArchive, new_archive
+from rerender.propagation.cost import worthwhile_workers
 from rerender.propagation.interval import (
     Direction,
     Interval,
@@ -49,7 +49,7 @@ def make_frames(
 ) -> None:
     """Make the frames of intervals, each into its archive; those that are there already are kept.
 
-    `workers` processes share the units: by default one for each core, never more than there are units. `frames` is read
+    `workers` processes share the units: by default one for each core, fewer for little work. `frames` is read
     just ahead of them, so that neither a long clip nor its key frames are ever in memory as a whole. What is unfinished
     lies in the folder `work`, and flow is kept in `flow_folder`, by default there too. `advance` is told of steps done,
     of `count_steps` in all.
@@ -69,10 +69,16 @@ def make_frames(
     run_jobs(
         _jobs(frames, keyframes, todo, work),
         context,
-        workers=min(workers or len(os.sched_getaffinity(0)), units),
+        workers=min(workers or _usual_workers(todo, keyframes, settings), units),
         follow=lambda job: job.follow(work),
         advance=advance,
     )
+
+
+def _usual_workers(todo: Iterable[Interval], keyframes: Mapping[int, np.ndarray], settings: Settings) -> int:
+    height, width, _ = next(iter(keyframes.values())).shape
+    steps = sum(len(interval.directions) * len(interval.frames) for interval in todo)
+    return worthwhile_workers(steps, width * height, settings.propagator, settings.preset)
 
 
 def count_steps(targets: Mapping[Interval, Path], work: Path | None = None) -> int:
@@ -122,7 +128,7 @@ def _made(folder: Path, interval: Interval) -> list[Direction]:
 
 @dataclass(frozen=True)
 class Context:
-    """What every worker knows."""
+    """All that every worker knows."""
 
     folder: Path
     flow_folder: Path

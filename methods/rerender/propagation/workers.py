@@ -143,7 +143,7 @@ class _Worker:
             self.connection.send(job)
 
     def hear(self) -> tuple[str, Any]:
-        """What happened: ("step" | "done" | "failed" | "warning" | "died", value)."""
+        """The next news: ("step" | "done" | "failed" | "warning" | "died", value)."""
         try:
             event, value = self.connection.recv()
         except (EOFError, OSError):

@@ -43,10 +43,11 @@ def stored_bytes(
     """
     widths = list(reversed(unet["block_out_channels"]))
     attending = [i for i, kind in enumerate(unet["up_block_types"]) if "CrossAttn" in kind]
-    attending = [i for i in attending if not (loose and widths[i] == max(widths[j] for j in attending))]
+    widest = max((widths[i] for i in attending), default=0)
     layers = unet.get("layers_per_block", 2) + 1
     numbers = 0
     for i in attending:
-        width, height = (-(-side // 2 ** (len(widths) - 1 - i)) for side in latent_size)
-        numbers += layers * width * height * widths[i]
+        if not (loose and widths[i] == widest):
+            width, height = (-(-side // 2 ** (len(widths) - 1 - i)) for side in latent_size)
+            numbers += layers * width * height * widths[i]
     return 2 * 2 * num_steps * numbers * itemsize

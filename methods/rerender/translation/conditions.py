@@ -40,6 +40,8 @@ USUAL = {  # kind -> ControlNet for Stable Diffusion 1.5
     "depth": "lllyasviel/control_v11f1p_sd15_depth",
 }
 
+INSTEAD = {"hed": "`videoedit models fetch hed`", "softedge": "--control canny"}  # of detectors of controlnet_aux
+
 
 @dataclass(frozen=True)
 class ControlSpec:
@@ -103,7 +105,7 @@ class Controls:
         return tuple(control.map(frame) for control in self.controls)
 
     def residuals(self, latents: Tensor, t: int, embeds: Tensor, conditions: Sequence[Tensor]) -> dict[str, Any]:
-        """What the UNet's forward gets: the weighted sum over the ControlNets of their residuals.
+        """Arguments for the UNet's forward: the weighted sum over the ControlNets of their residuals.
 
         `latents` [B, C, h, w], `embeds` [B, L, D], `conditions` as `map_to_condition` makes them, one a control.
         """
@@ -137,21 +139,35 @@ def load_controls(
 
     `canny` are the thresholds of the edge detector; None: the official ones, or what the embedded model learnt with.
     """
-    folders = [_locate(spec, models, allow_pickle) for spec in specs]
-    controls = tuple(
-        Control(spec, _load(spec, folder, models, allow_pickle), _detector(spec.kind, models, canny))
-        for spec, folder in zip(specs, folders, strict=True)
-    )
-    return Controls(controls, digest([fingerprint(folder, (".",)) for folder in folders]))
+    folders, controls = [], []
+    for spec in specs:
+        folder = _locate(spec, models, allow_pickle)
+        assert folder is not None
+        folders.append(folder)
+        net = _load(spec, folder, models, allow_pickle)
+        controls.append(Control(spec, net, _detector(spec.kind, models, canny)))
+    return Controls(tuple(controls), digest([fingerprint(folder, (".",)) for folder in folders]))
 
 
-def controls_identity(specs: Sequence[ControlSpec], models: Models, *, allow_pickle: bool = False) -> dict[str, str]:
-    """What decides the controls' maps and residuals: each spec with the fingerprint of its weights. Loads none."""
-    return {str(spec): fingerprint(_locate(spec, models, allow_pickle), (".",)) for spec in specs}
+def controls_identity(
+    specs: Sequence[ControlSpec], models: Models, *, allow_pickle: bool = False, fetch: bool = True
+) -> dict[str, str]:
+    """All that decides the controls' maps and residuals: kinds, scales, fingerprints of the weights. Loads none.
+
+    Refuses controls that `load_controls` would refuse for what is not here. Without `fetch` nothing is downloaded.
+    """
+    identity = {}
+    for number, spec in enumerate(specs, 1):
+        folder = _locate(spec, models, allow_pickle, fetch=fetch)
+        if spec.kind in INSTEAD and not (spec.kind == "hed" and fetched("hed")):
+            _require_annotators(INSTEAD[spec.kind])
+        weights = fingerprint(folder, (".",)) if folder else "to fetch"
+        identity[f"{spec.kind}:{spec.scale:g} ({number})"] = f"contents {weights}"
+    return identity
 
 
-def _locate(spec: ControlSpec, models: Models, allow_pickle: bool) -> Path:
-    """The folder that holds the ControlNet."""
+def _locate(spec: ControlSpec, models: Models, allow_pickle: bool, *, fetch: bool = True) -> Path | None:
+    """The folder that holds the ControlNet; without `fetch` None for one that is not on this disk."""
     beside = models.folder / f"controlnet-{spec.kind}" if models.folder and spec.source is None else None
     if beside is not None and beside.is_dir():
         return beside
@@ -166,6 +182,8 @@ def _locate(spec: ControlSpec, models: Models, allow_pickle: bool) -> Path:
             f"there is no ControlNet {name!r}; expected a folder in diffusers' layout (config.json and weights), "
             "or a hub id like 'owner/model'"
         )
+    if not fetch:
+        return None
     return fetch_from_hub(name, ["config.json", "*.safetensors", *(["*.bin"] if allow_pickle else [])])
 
 
@@ -222,12 +240,12 @@ def _detector(kind: str, models: Models, canny: tuple[int, int] | None) -> Detec
         case "hed" if weights := fetched("hed"):
             return Hed.load(weights, models.device).detect
         case "hed":
-            return _annotator("HEDdetector", models, "`videoedit models fetch hed`")
-    return _annotator("PidiNetDetector", models, "--control canny")
+            return _annotator("HEDdetector", models, INSTEAD["hed"])
+    return _annotator("PidiNetDetector", models, INSTEAD[kind])
 
 
-def _annotator(name: str, models: Models, instead: str) -> Detector:
-    """A detector of controlnet_aux, which by default would work and answer at 512 pixels."""
+def _require_annotators(instead: str) -> Any:
+    """The package of detectors; ToolError with what to do without it."""
     try:
         import controlnet_aux
     except ImportError as error:
@@ -235,6 +253,12 @@ def _annotator(name: str, models: Models, instead: str) -> Detector:
             f"this control needs controlnet_aux ({first_line(error)}); install it with "
             f"`pip install 'videoedit[controls]'`, or use {instead}"
         ) from error
+    return controlnet_aux
+
+
+def _annotator(name: str, models: Models, instead: str) -> Detector:
+    """A detector of controlnet_aux, which by default would work and answer at 512 pixels."""
+    controlnet_aux = _require_annotators(instead)
     try:
         detector = getattr(controlnet_aux, name).from_pretrained("lllyasviel/Annotators").to(models.device)
     except (OSError, ValueError) as error:

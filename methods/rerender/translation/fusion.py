@@ -1,4 +1,4 @@
-"""What ties a key frame to the anchor and to the key before it: masks, the blended target, the fused latents.
+"""Ties of a key frame to the anchor and to the key before it: masks, the blended target, the fused latents.
 
 Rerender-A-Video, section 4.1.2. Tensors are ``[B, C, H, W]`` at the resolution of pixels, ``[B, C, h, w]`` at that of
 latents, `factor` pixels apart. Occlusion maps are bool, True = occluded; a soft mask is 1 where the warped picture must
@@ -44,7 +44,7 @@ def latent_flow(flow: Tensor, factor: int) -> Tensor:
 
 
 def both_occluded(occluded_previous: Tensor, occluded_anchor: Tensor) -> Tensor:
-    """Where neither reference shows the pixel, bool [B, 1, H, W]: there the model paints freely."""
+    """Pixels that neither reference shows, bool [B, 1, H, W]: there the model paints freely."""
     return occluded_previous & occluded_anchor
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network:
-    """What denoises a key frame."""
+    """The network that denoises a key frame, and its noise schedule."""
 
     unet: Any
     denoise: Denoiser  # `unet` under guidance, the prompt and the frame's controls
@@ -46,7 +46,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Ties:
-    """What binds a key frame to the anchor and the previous one."""
+    """The ties of a key frame to the anchor and the previous one."""
 
     flow: Tensor  # [1, 2, h, w] from the frame to the anchor, in latent cells
     trust: Tensor  # [1, 1, h, w], 1 where the anchor shows the same thing

@@ -1,4 +1,4 @@
-"""What the key frames of a shot leave to those after them, and a file of it to go on from."""
+"""The memory that the key frames of a shot leave to those after them, and a file of it to go on from."""
 
 from __future__ import annotations
 

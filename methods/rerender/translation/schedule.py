@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,11 +51,12 @@ def step_schedule(settings: TranslateConfig, num_steps: int) -> StepSchedule:
     strength = settings.strength
     if official:
         start, inject = 0, None if strength is None else int(num_steps * (1 - strength))
-        windows = {name: _official_steps(name, _window(settings, name), num_steps) for name in CONSTRAINTS}
+        place = partial(_official_steps, num_steps=num_steps)
     else:
         inject = None if strength is None else min(round(num_steps * (1 - strength)), num_steps - 1)
         start = inject or 0
-        windows = {name: _steps(_window(settings, name), start, num_steps) for name in CONSTRAINTS}
+        place = partial(_steps, start=start, num_steps=num_steps)
+    windows = {name: place(name, _window(settings, name)) for name in CONSTRAINTS}
     fork = min(windows["fusion"], default=num_steps)
     if official and windows["fusion"]:
         fork = start
@@ -67,18 +69,18 @@ def _window(settings: TranslateConfig, name: str) -> Window | None:
     return getattr(settings, f"{name}_window")
 
 
-def _steps(window: Window | None, start: int, num_steps: int) -> frozenset[int]:
+def _steps(name: str, window: Window | None, *, start: int, num_steps: int) -> frozenset[int]:
     if window is None:
         return frozenset()
     first, end = (round(edge * (num_steps - start), 9) for edge in window)  # 0.7 * 10 is 7.000000000000001
     return frozenset(range(start + math.floor(first), start + math.ceil(end)))
 
 
-def _official_steps(name: str, window: Window | None, num_steps: int) -> frozenset[int]:
+def _official_steps(name: str, window: Window | None, *, num_steps: int) -> frozenset[int]:
     """Closed at both ends, but open for pixel-aware fusion."""
     if window is None:
         return frozenset()
-    first, last = (num_steps * edge for edge in window)
+    first, last = num_steps * window[0], num_steps * window[1]
     if name == "fusion":
         return frozenset(step for step in range(num_steps) if first < step < last)
     return frozenset(step for step in range(num_steps) if first <= step <= last)

@@ -7,9 +7,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
-from videoedit.config import ADDS, ClipConfig, Strings
+from videoedit.config import ClipConfig, Strings
 from videoedit.deliver import Edit, Findings
 from videoedit.errors import MethodError
 from videoedit.plugins import MethodSpec
@@ -43,7 +42,7 @@ class TintConfig(ClipConfig):
 
 class TintAllConfig(ClipConfig):
     source_prompt: str = ""
-    prompts: Strings = Field(default=(), json_schema_extra=ADDS)
+    prompts: Strings = ()
     log: str = ""
     trap: str = "trap"
 

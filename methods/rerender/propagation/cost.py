@@ -1,0 +1,30 @@
+"""Cost of propagation, known before any of it is done, and the workers that it is worth."""
+
+from __future__ import annotations
+
+import os
+
+from rerender.config import PropagateConfig
+from videoedit.runs.planning import StagePlan
+
+# CPU seconds a million pixels, frame and direction, from benchmarks/results/patchmatch.json
+COST = {"official": 48.0, "default": 21.0, "fast": 14.0, "preview": 6.0, "flow": 0.3}
+FLOW_COST = 3.0  # CPU seconds a million pixels and pair of frames, RAFT small; DIS takes a tenth
+WORTH = 4.0  # CPU seconds of work that are worth another worker, whose start takes two
+
+
+def worthwhile_workers(steps: int, pixels: int, propagator: str, preset: str) -> int:
+    """Workers for so many frames and directions of so many pixels: one a core, none that costs more than it saves."""
+    cost = COST["flow" if propagator == "flow" else preset] * pixels / 1e6
+    return max(1, min(len(os.sched_getaffinity(0)), round(steps * cost / WORTH)))
+
+
+def propagation_stage(config: PropagateConfig, frames: int, keys: int, size: tuple[int, int]) -> StagePlan:
+    """Cost of carrying `keys` key frames to `frames` frames of `size` (width, height)."""
+    between, pixels = max(frames - keys, 0), size[0] * size[1]
+    workers = config.workers or worthwhile_workers(2 * between, pixels, config.propagator, config.preset)
+    cost = COST["flow" if config.propagator == "flow" else config.preset]
+    seconds = between * pixels / 1e6 * (2 * cost + FLOW_COST) / workers
+    how = "flow" if config.propagator == "flow" else f"patchmatch, {config.preset}"
+    what = f"{between} frames from both sides, {how}, {workers} workers"
+    return StagePlan("propagate", what, seconds=seconds, memory_mb=(250 + 200 * pixels / 1e6) * workers)
