@@ -15,7 +15,7 @@ class SampleConfig(Section):
     guidance_scale: float = Field(default=7.5, ge=0)
     """Classifier-free guidance; 1: none."""
     strength: float = Field(default=0.6, gt=0, le=1)
-    """How much of a frame is noise at the start: near 0 all of it is kept, at 1 hardly anything."""
+    """Share of noise at the start: near 0 all of a frame is kept, at 1 hardly anything."""
 
     @property
     def first_step(self) -> int:

@@ -107,7 +107,7 @@ def _outputs(folder: Path) -> dict[str, str]:
 
 
 def _moment(folder: Path) -> str:
-    """How far a killed run had come."""
+    """Describe how far a killed run had come."""
     record = folder / RECORD
     steps = list(json.loads(record.read_text(encoding="utf-8"))["steps"]) if record.exists() else []
     work = any(path for ending in UNFINISHED for path in folder.glob(f"*{ending}"))

@@ -17,7 +17,7 @@ class DimConfig(ClipConfig):
     """Settings of all of them."""
 
     amount: float = 0.5
-    """How much light is left."""
+    """Share of the light that is left."""
     grain: int = 0
     """Strength of the noise."""
 
@@ -96,7 +96,7 @@ class HastyConfig(ClipConfig):
     """Settings of ``hasty``."""
 
     prompt: str = ""
-    """What the edit should show."""
+    """Text that describes the edit."""
 
 
 def hasty(config, models, clip, steps):
