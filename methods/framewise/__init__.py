@@ -11,10 +11,10 @@ METHOD = MethodSpec(
     streams=True,
     licence="Own implementation of SDEdit (Meng et al., ICLR 2022; official code MIT).",
     flags=(
-        Flag("--prompt", ("prompts",), "What the edit should show; repeat for several edits.", multiple=True),
-        Flag("--negative-prompt", ("negative_prompt",), "What the edits should not show."),
-        Flag("--strength", ("sample.strength",), "How far from the source: 0 (unchanged) to 1 (anew).", kind=float),
-        Flag("--steps", ("sample.steps",), "DDIM steps.", kind=int),
+        Flag("--prompt", ("prompts",), "Text of what the edit should show; repeat for several.", multiple=True),
+        Flag("--negative-prompt", ("negative_prompt",), "Text that says what the edits should not show."),
+        Flag("--strength", ("sample.strength",), "Distance from the source: 0 (unchanged) to 1 (anew).", kind=float),
+        Flag("--steps", ("sample.steps",), "Number of DDIM steps.", kind=int),
         Flag("--guidance", ("sample.guidance_scale",), "Strength of the prompt (1: none).", kind=float),
     ),
 )
