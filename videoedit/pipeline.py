@@ -205,6 +205,8 @@ def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tu
     """The scene that a method plans for, and its plan in a frame."""
     from videoedit.media.video import probe
 
+    if any(getattr(config, name, None) in ("", ()) for name in ("prompt", "prompts")):
+        raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
     info = probe(_clip(config))
     frames = choose_frames(info.frames, config, most=None if spec.streams else DEFAULT_FRAMES)
     source, video = (info.width, info.height), config.video

@@ -3,7 +3,6 @@
 from pydantic import Field
 
 from videoedit.config import EditsConfig, Section
-from videoedit.errors import InputError
 from videoedit.runs.planning import Scene, StagePlan
 
 
@@ -30,9 +29,7 @@ class FramewiseConfig(EditsConfig):
 
 
 def plan(config: FramewiseConfig, scene: Scene) -> tuple[list[StagePlan], list[str]]:
-    """An edit's frames, steps and operations, for each prompt. Raises InputError if no edit is asked for."""
-    if not config.prompts:
-        raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
+    """An edit's frames, steps and operations, for each prompt."""
     run = config.sample.steps - config.sample.first_step
     batch = 1 if config.sample.guidance_scale == 1 else 2
     one = scene.known_shape.operations(scene.size, batch) if scene.known_shape else 0.0

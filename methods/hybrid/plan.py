@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hybrid.config import HybridConfig
-from videoedit.errors import InputError
 from videoedit.plugins import get_stage
 from videoedit.runs.planning import Scene, StagePlan
 
 
 def plan(config: HybridConfig, scene: Scene) -> tuple[list[StagePlan], list[str]]:
-    """The steps of a run and what each costs, and notes. Raises InputError if no edit is asked for."""
-    if not config.prompts:
-        raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
+    """The steps of a run and what each costs, and notes."""
     keys, choosing = get_stage("rerender", "choose_keyframes").load("plan")(config.keyframes, scene.frames)
     edits = get_stage("tuneavideo", "edit_frames").load("plan")(
         config, keys, scene.size, config.source_prompt, config.prompts, scene.known_shape

@@ -12,7 +12,6 @@ from rerender.propagation.cost import propagation_stage
 from rerender.translation.attention import stored_bytes
 from rerender.translation.conditions import ControlSpec
 from rerender.translation.schedule import step_schedule
-from videoedit.errors import InputError
 from videoedit.models.shape import ModelShape
 from videoedit.runs.planning import Scene, StagePlan
 
@@ -22,8 +21,6 @@ def plan(config: RerenderConfig, scene: Scene) -> tuple[list[StagePlan], list[st
 
     Raises InputError or ConfigError for key frames or controls that do not fit. Loads no weights, writes nothing.
     """
-    if not config.prompt:
-        raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
     specs = [ControlSpec.parse(text) for text in config.controls]
     keys, choosing = plan_keyframes(config.keyframes, scene.frames)
     evaluations = step_schedule(config.translate, config.translate.steps).evaluations

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tuneavideo.config import EditFramesConfig, TuneAVideoConfig
-from videoedit.errors import InputError
 from videoedit.models.shape import ModelShape
 from videoedit.runs.planning import Scene, StagePlan
 
@@ -14,9 +13,7 @@ if TYPE_CHECKING:
 
 
 def plan(config: TuneAVideoConfig, scene: Scene) -> tuple[list[StagePlan], list[str]]:
-    """The steps of a run and what each costs; no notes. Raises InputError if no edit is asked for."""
-    if not config.prompts:
-        raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
+    """The steps of a run and what each costs; no notes."""
     known = scene.known_shape
     source_prompt, prompts = config.source_prompt, config.prompts
     encode, tune, invert, *edits = edit_stages(config, scene.frames, scene.size, source_prompt, prompts, known)
