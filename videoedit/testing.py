@@ -29,28 +29,7 @@ SD_SCHEDULER: dict[str, Any] = {
 }
 """Stable Diffusion 1.5's noise schedule."""
 
-_WORDS = [
-    "a",
-    "an",
-    "the",
-    "red",
-    "blue",
-    "car",
-    "cat",
-    "dog",
-    "man",
-    "woman",
-    "is",
-    "on",
-    "in",
-    "of",
-    "running",
-    "driving",
-    "turning",
-    "road",
-    "snow",
-    "desert",
-]
+_WORDS = "a an the red blue car cat dog man woman is on in of running driving turning road snow desert"
 _WIDTH = 16
 
 
@@ -141,7 +120,7 @@ def tiny_tokenizer(*, max_tokens: int = 77) -> CLIPTokenizer:
     letters = list(bytes_to_unicode().values())
     vocabulary = {token: i for i, token in enumerate([*letters, *(f"{letter}</w>" for letter in letters)])}
     merges: list[Any] = []  # pairs
-    for word in _WORDS:
+    for word in _WORDS.split():
         parts = [*word[:-1], f"{word[-1]}</w>"]
         for i in range(1, len(parts)):
             pair = ("".join(parts[:i]), parts[i])
