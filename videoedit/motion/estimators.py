@@ -163,16 +163,10 @@ def best_device() -> torch.device:
 
 
 class Dis:
-    """Dense inverse search (Kroeger et al. 2016), OpenCV's: fast on a CPU, fair between neighbouring frames, poor
-    between frames far apart. `preset` is "ultrafast", "fast" or "medium"."""
+    """Dense inverse search (Kroeger et al. 2016), OpenCV's with its medium preset: fast on a CPU, fair between
+    neighbouring frames, poor between frames far apart."""
 
-    PRESETS = ("ultrafast", "fast", "medium")
-
-    def __init__(self, preset: str = "medium") -> None:
-        if preset not in self.PRESETS:
-            raise ConfigError(f"unknown preset {preset!r} of DIS; expected one of {', '.join(self.PRESETS)}")
-        self.preset = preset
-        self.name = "dis" if preset == "medium" else f"dis-{preset}"
+    name = "dis"
 
     def __call__(self, reference: np.ndarray, target: np.ndarray, indices: Indices | None = None) -> Tensor:
         gray = np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (reference, target)])
@@ -180,7 +174,7 @@ class Dis:
 
     def _estimate(self, pictures: Tensor) -> Tensor:
         reference, target = pictures[:, 0].round().to(torch.uint8).numpy()
-        search = cv2.DISOpticalFlow.create(self.PRESETS.index(self.preset))
+        search = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
         flow = search.calc(reference, target, None)  # type: ignore[call-overload]
         return torch.from_numpy(flow).permute(2, 0, 1)[None].contiguous()
 
