@@ -128,19 +128,12 @@ def read_video(
     path = Path(path)
     info, times = _examine(path)
     notes = list(info.notes)
-    there = max(1, len(range(start, info.frames, stride)) if start >= 0 and stride > 0 else 1)
-    frames = np.empty(0, np.uint8)
-    count = 0
-    for pixels in iter_frames(path, start=start, stride=stride, num_frames=num_frames):
-        if count == 0:
-            frames = np.empty((min(there, num_frames or there), *pixels.shape), np.uint8)
-        elif count == len(frames):  # more frames than packets: rare codecs
-            frames = np.concatenate([frames, np.empty_like(frames)])
-        frames[count] = pixels
-        count += 1
-    if count == 1 and (num_frames or 1) > 1:
+    passing = iter_frames(path, start=start, stride=stride, num_frames=num_frames)
+    first = next(passing)
+    frames = np.fromiter(chain([first], passing), np.dtype((np.uint8, first.shape)))
+    if len(frames) == 1 and (num_frames or 1) > 1:
         notes.append(f"{path.name} has one frame: it is treated as a still image")
-    return _as_video(path, info, times, frames[:count], start, stride, notes)
+    return _as_video(path, info, times, frames, start, stride, notes)
 
 
 def open_video(path: PathLike, *, start: int = 0, stride: int = 1, num_frames: int | None = None) -> Video:
