@@ -26,12 +26,16 @@ PARTS = ("unet", "vae", "text_encoder", "controlnet-canny", "clip")  # folders o
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the doctor's report."""
+    """One line of the doctor's report; advice is for those that are not ok."""
 
     name: str
     ok: bool | None  # None: not needed, or not known
     found: str
     advice: str = ""
+
+    def __post_init__(self) -> None:
+        if self.ok:
+            object.__setattr__(self, "advice", "")
 
 
 def diagnose(*, folder: Path | None = None) -> list[Check]:
@@ -84,14 +88,14 @@ def _version(name: str) -> str | None:
 
 def check_python() -> Check:
     fine = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    return Check("Python", fine, platform.python_version(), "" if fine else "install Python 3.11, 3.12 or 3.13")
+    return Check("Python", fine, platform.python_version(), "install Python 3.11, 3.12 or 3.13")
 
 
 def check_version(requirement: Requirement) -> Check:
     """The version of a package, against the supported range."""
     version = _version(requirement.name)
     fine = version is not None and requirement.specifier.contains(version, prereleases=True)
-    return Check(requirement.name, fine, version or "not installed", "" if fine else f'pip install "{requirement}"')
+    return Check(requirement.name, fine, version or "not installed", f'pip install "{requirement}"')
 
 
 def check_torch() -> Check:
@@ -137,7 +141,7 @@ def check_encoders() -> Check:
 
     lacking = [name for name in ("libx264", "aac") if name not in av.codecs_available]
     found = f"PyAV {av.__version__}: " + (f"lacks {', '.join(lacking)}" if lacking else "libx264, aac")
-    advice = "pip install --force-reinstall --only-binary av av (the wheels carry both)" if lacking else ""
+    advice = "pip install --force-reinstall --only-binary av av (the wheels carry both)"
     return Check("video encoders", not lacking, found, advice)
 
 
@@ -165,8 +169,8 @@ def check_flow() -> Check:
     from videoedit.models.fetch import fetched
 
     here = list(filter(fetched, ("raft-sintel", "raft-small")))
-    advice = "" if here else "videoedit models fetch raft-sintel, for better motion between distant key frames"
-    return Check("optical flow", True if here else None, ", ".join(here) or "DIS only", advice)
+    advice = "videoedit models fetch raft-sintel, for better motion between distant key frames"
+    return Check("optical flow", bool(here) or None, ", ".join(here) or "DIS only", advice)
 
 
 def check_gpu() -> Check:
@@ -174,8 +178,7 @@ def check_gpu() -> Check:
 
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
-        found = f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
-        return Check("GPU", True, found)
+        return Check("GPU", True, f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
     if torch.backends.mps.is_available():
         return Check("GPU", True, "Apple GPU (mps)")
     return Check("GPU", None, "none", "the embedded model needs none; Stable Diffusion takes hours without one")
@@ -187,27 +190,25 @@ def check_cpu() -> Check:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     fast = [name for flag, name in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX512")) if flag in about]
     found = f"{cores} cores, " + (f"fast bfloat16 ({', '.join(fast)})" if fast else "no fast bfloat16")
-    return Check("CPU", True if fast else None, found, "" if fast else "keep float32 on this CPU")
+    return Check("CPU", bool(fast) or None, found, "keep float32 on this CPU")
 
 
 def check_memory() -> Check:
     import psutil
 
     free = psutil.virtual_memory().available / 2**30
-    advice = "" if free >= 2 else "the embedded model needs 2 GiB; close other programs"
-    return Check("memory", free >= 2, f"{free:.1f} GiB free", advice)
+    return Check("memory", free >= 2, f"{free:.1f} GiB free", "the embedded model needs 2 GiB; close other programs")
 
 
 def check_disk(folder: Path) -> Check:
     """Room for results where they will go."""
     place = existing_parent(folder)
     free = shutil.disk_usage(place).free / 2**30
-    fine = free >= 1 and os.access(place, os.W_OK)
-    advice = "" if fine else "free 1 GiB, or write elsewhere with -o (the folder must be writable)"
-    return Check("disk", fine, f"{free:.1f} GiB free in {place}", advice)
+    advice = "free 1 GiB, or write elsewhere with -o (the folder must be writable)"
+    return Check("disk", free >= 1 and os.access(place, os.W_OK), f"{free:.1f} GiB free in {place}", advice)
 
 
 def check_extra(name: str, extra: str) -> Check:
     version = _version(name)
-    advice = "" if version else f'pip install "videoedit[{extra}]" if you want it'
-    return Check(f"{name} (optional)", True if version else None, version or "not installed", advice)
+    advice = f'pip install "videoedit[{extra}]" if you want it'
+    return Check(f"{name} (optional)", bool(version) or None, version or "not installed", advice)

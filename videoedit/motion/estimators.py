@@ -293,13 +293,12 @@ def load_flow(name: str | Path = "auto", device: str | torch.device | None = Non
     `device` of RAFT: a GPU if there is one.
     """
     chosen = choose_flow(name)
+    if isinstance(chosen, Path):
+        return FlowFiles(chosen)
     if chosen == "dis":
         return Dis()
-    networks = _torchvision_weights()
-    if chosen in networks:
-        size, source = networks[str(chosen)]
-        return Raft(size, _raft_weights(str(chosen), source), name=str(chosen), device=device)
-    return FlowFiles(Path(chosen))
+    size, source = _torchvision_weights()[chosen]
+    return Raft(size, _raft_weights(chosen, source), name=chosen, device=device)
 
 
 def choose_flow(name: str | Path = "auto") -> str | Path:
