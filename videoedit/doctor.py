@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+import pkgutil
 import platform
 import shutil
 import sys
@@ -107,11 +107,19 @@ def check_torch() -> Check:
             return Check("torch and torchvision", False, found, check.advice)
     both = "pip install --force-reinstall torch torchvision"
     for check, advice in zip(checks, (both, _matching_advice(checks[0].found)), strict=True):
-        try:
-            importlib.import_module(check.name)
-        except Exception as error:
-            return Check("torch and torchvision", False, f"{found}: {_one_line(error)}", advice)
+        if error := _import_error(check.name):
+            return Check("torch and torchvision", False, f"{found}: {error}", advice)
     return Check("torch and torchvision", True, found)
+
+
+def _import_error(*names: str) -> str:
+    """One line on the first of these modules, or of their parts ("module:part"), that cannot be imported."""
+    for name in names:
+        try:
+            pkgutil.resolve_name(name)
+        except Exception as error:
+            return _one_line(error)
+    return ""
 
 
 def _matching_advice(torch_version: str) -> str:
@@ -126,13 +134,9 @@ def _matching_advice(torch_version: str) -> str:
 
 def check_pipeline() -> Check:
     """The classes the toolkit builds on, imported together."""
-    name = "diffusers with transformers"
-    try:
-        for module, part in (("diffusers", "UNet2DConditionModel"), ("transformers", "CLIPTextModel")):
-            getattr(importlib.import_module(module), part)
-    except Exception as error:
-        return Check(name, False, _one_line(error), "see torch and torchvision above; else reinstall diffusers")
-    return Check(name, True, "import together")
+    error = _import_error("diffusers:UNet2DConditionModel", "transformers:CLIPTextModel")
+    advice = "see torch and torchvision above; else reinstall diffusers"
+    return Check("diffusers with transformers", not error, error or "import together", advice)
 
 
 def check_encoders() -> Check:

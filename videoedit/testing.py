@@ -6,14 +6,13 @@ Nothing here is a stand-in: a tiny model goes through the same code as a large o
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from videoedit.types import Models
@@ -132,21 +131,19 @@ def tiny_tokenizer(*, max_tokens: int = 77) -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=max_tokens)
 
 
-def save_models(models: Models, folder: Path, **kwargs: Any) -> Path:
-    """Write `models` in diffusers' folder layout; `kwargs` go to `save_pretrained` of the networks."""
-    parts: dict[str, Any] = {
-        "vae": models.vae,
-        "unet": models.unet,
-        "text_encoder": models.text_encoder,
-        "tokenizer": models.tokenizer,
-        "scheduler": models.scheduler,
-    }
-    index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline"}
-    for name, part in parts.items():
-        part.save_pretrained(folder / name, **(kwargs if name in ("vae", "unet") else {}))
-        library = type(part).__module__.partition(".")[0]
-        index[name] = [library, type(part).__name__]
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2))
+def save_models(models: Models, folder: Path) -> Path:
+    """Write `models` in diffusers' folder layout."""
+    pipe: Any = StableDiffusionPipeline(
+        models.vae,
+        models.text_encoder,
+        models.tokenizer,
+        models.unet,
+        models.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.save_pretrained(folder)
     return folder
 
 

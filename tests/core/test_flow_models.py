@@ -128,6 +128,15 @@ def test_dis_finds_a_shift_from_reference_to_target(dx: int, dy: int) -> None:
     assert torch.allclose(flow[0, :, 12:-12, 12:-12].mean((1, 2)), torch.tensor([dx, dy]).float(), atol=0.1)
 
 
+def test_the_presets_of_dis_differ() -> None:
+    first, second = shifted(3, 1)
+    flows = {Dis(preset).name: Dis(preset)(first, second) for preset in Dis.PRESETS}
+    assert list(flows) == ["dis-ultrafast", "dis-fast", "dis"]
+    assert not torch.equal(flows["dis-fast"], flows["dis"])
+    with pytest.raises(ConfigError, match="ultrafast, fast, medium"):
+        Dis("slow")
+
+
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (8, 8), (9, 40)])
 def test_dis_takes_tiny_pictures(height: int, width: int) -> None:
     flow = Dis()(texture(height, width), texture(height, width))

@@ -30,9 +30,8 @@ def encode_prompts(models: Models, prompts: Sequence[str]) -> Tensor:
     tokens: Any = models.tokenizer(
         list(prompts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt"
     )
-    mask = None
-    if getattr(models.text_encoder.config, "use_attention_mask", False):
-        mask = tokens.attention_mask.to(models.device)
+    masked = getattr(models.text_encoder.config, "use_attention_mask", False)
+    mask = tokens.attention_mask.to(models.device) if masked else None
     features = models.text_encoder(tokens.input_ids.to(models.device), attention_mask=mask).last_hidden_state
     return features.to(models.dtype)
 

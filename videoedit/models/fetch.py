@@ -12,6 +12,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -135,14 +136,14 @@ def _find(name: str) -> Fetchable:
 
 def _first_in_reach(sources: tuple[Source, ...], folder: Path) -> tuple[Source, Path]:
     """The first source that gives what is pinned, and its file, in `folder` if it had to be written."""
-    errors = []
-    for source, following in zip(sources, (*sources[1:], None), strict=True):
+    errors: list[str] = []
+    for source in sources:
+        if errors:
+            logger.warning("%s; trying %s instead", errors[-1], source.place)
         try:
             return source, _checked(source, folder)
         except WeightsError as error:
             errors.append(str(error))
-            if following:
-                logger.warning("%s; trying %s instead", error, following.place)
     raise WeightsError("; ".join(errors))
 
 
@@ -169,7 +170,9 @@ def _catalogue() -> dict[str, Fetchable]:
     for name, item in tomllib.loads(Path(__file__).with_name("sources.toml").read_text("utf-8")).items():
         parts = []
         for sources in item.pop("parts").values():
-            parts.append(tuple(Source(convert=getattr(conversion, s.pop("convert")), **s) for s in sources))
+            for source in sources:
+                source["convert"] = partial(getattr(conversion, source["convert"]), **source.pop("layout", {}))
+            parts.append(tuple(Source(**source) for source in sources))
         found[name] = Fetchable(name, parts=tuple(parts), **item)
     return found
 

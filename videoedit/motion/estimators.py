@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Literal, Protocol
@@ -163,10 +164,16 @@ def best_device() -> torch.device:
 
 
 class Dis:
-    """Dense inverse search (Kroeger et al. 2016), OpenCV's with its medium preset: fast on a CPU, fair between
-    neighbouring frames, poor between frames far apart."""
+    """Dense inverse search (Kroeger et al. 2016), OpenCV's: fast on a CPU, fair between neighbouring frames, poor
+    between frames far apart. `preset` is "ultrafast", "fast" or "medium"."""
 
-    name = "dis"
+    PRESETS = ("ultrafast", "fast", "medium")
+
+    def __init__(self, preset: str = "medium") -> None:
+        if preset not in self.PRESETS:
+            raise ConfigError(f"unknown preset {preset!r} of DIS; expected one of {', '.join(self.PRESETS)}")
+        self.preset = preset
+        self.name = "dis" if preset == "medium" else f"dis-{preset}"
 
     def __call__(self, reference: np.ndarray, target: np.ndarray, indices: Indices | None = None) -> Tensor:
         gray = np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (reference, target)])
@@ -174,7 +181,7 @@ class Dis:
 
     def _estimate(self, pictures: Tensor) -> Tensor:
         reference, target = pictures[:, 0].round().to(torch.uint8).numpy()
-        search = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
+        search = cv2.DISOpticalFlow.create(self.PRESETS.index(self.preset))
         flow = search.calc(reference, target, None)  # type: ignore[call-overload]
         return torch.from_numpy(flow).permute(2, 0, 1)[None].contiguous()
 
@@ -198,17 +205,11 @@ class FlowFiles:
     def __call__(self, reference: np.ndarray, target: np.ndarray, indices: Indices | None = None) -> Tensor:
         if indices is None:
             raise MethodError("flow files are found by frame numbers; pass indices=(reference, target)")
-        size = reference.shape[1::-1]
-        flow: Tensor | None = None
-        for step in self._steps(*indices):
-            flow = compose(flow, self._read(step, size)) if flow is not None else self._read(step, size)
-        return flow if flow is not None else torch.zeros(1, 2, *reference.shape[:2])
-
-    def _steps(self, start: int, stop: int) -> list[Indices]:
-        if (start, stop) in self.files:
-            return [(start, stop)]
+        start, stop = indices
         way = 1 if start < stop else -1
-        return [(i, i + way) for i in range(start, stop, way)]
+        steps = [indices] if indices in self.files else [(i, i + way) for i in range(start, stop, way)]
+        flows = [self._read(step, reference.shape[1::-1]) for step in steps]
+        return reduce(compose, flows) if flows else torch.zeros(1, 2, *reference.shape[:2])
 
     def _read(self, step: Indices, size: tuple[int, ...]) -> Tensor:
         path = self.files.get(step)
