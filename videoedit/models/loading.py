@@ -92,8 +92,12 @@ def available_models() -> list[str]:
 
 
 def _is_stable_diffusion(repo: CachedRepoInfo) -> bool:
-    files = [file for revision in repo.revisions for file in revision.files if file.file_name == "model_index.json"]
-    return any(read_json(file.file_path).get("_class_name") == "StableDiffusionPipeline" for file in files)
+    for revision in repo.revisions:
+        for file in revision.files:
+            is_index = file.file_name == "model_index.json"
+            if is_index and read_json(file.file_path).get("_class_name") == "StableDiffusionPipeline":
+                return True
+    return False
 
 
 # -- where ---------------------------------------------------------------------------------------------

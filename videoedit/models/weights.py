@@ -65,7 +65,9 @@ def tensor_names(path: Path) -> list[str]:
 def check_part(folder: Path, allow_pickle: bool) -> dict[str, Any]:
     """Find and check the weights of one component; returns what `from_pretrained` has to be told about them."""
     for variant in (None, "fp16", "bf16", "ema"):
-        safe = [file for stem in _STEMS for file in _files(folder, stem, f".{variant}" if variant else "")]
+        safe = []
+        for stem in _STEMS:
+            safe += _files(folder, stem, f".{variant}" if variant else "")
         for file in safe:
             tensor_names(file)
         if safe:
@@ -111,8 +113,8 @@ def fingerprint(path: Path, parts: Iterable[str] = ("vae", "unet", "text_encoder
     """
     files = [path]
     if not path.is_file():
-        found = [file for part in parts for file in (path / part).glob("*")]
-        files = sorted(file for file in found if file.suffix in (".safetensors", *PICKLES))
+        suffixes = (".safetensors", *PICKLES)
+        files = sorted(file for part in parts for file in (path / part).glob("*") if file.suffix in suffixes)
     total = hashlib.sha256()
     for file in files:
         name = file.name if file == path else file.relative_to(path).as_posix()
