@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 import os
+import pkgutil
 import platform
-import re
 import shutil
-import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,37 +13,37 @@ from functools import partial
 from importlib import metadata
 from itertools import starmap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from videoedit.files import existing_parent
 from videoedit.models.assets import MINI
 
-SUPPORTED = {  # package -> (first version, first version that is too new or None)
-    "torch": ((2, 6), None),
-    "torchvision": ((0, 21), None),
-    "diffusers": ((0, 36), None),
-    "transformers": ((4, 51), (6,)),
-    "safetensors": ((0, 5), None),
-    "av": ((14,), (20,)),
-    "numpy": ((1, 26), None),
-}
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
 PARTS = ("unet", "vae", "text_encoder", "controlnet-canny", "clip")  # folders of the embedded model with weights
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the doctor's report."""
+    """One line of the doctor's report; advice is for those that are not ok."""
 
     name: str
     ok: bool | None  # None: not needed, or not known
     found: str
     advice: str = ""
 
+    def __post_init__(self) -> None:
+        if self.ok:
+            object.__setattr__(self, "advice", "")
+
 
 def diagnose(*, folder: Path | None = None) -> list[Check]:
     """Check the installation; `folder` is where results will go (disk space), the present one by default."""
     checks: list[tuple[str, Callable[[], Check]]] = [("Python", check_python), ("torch and torchvision", check_torch)]
-    for name in SUPPORTED:
+    for name, requirement in requirements().items():
         if "torch" not in name:
-            checks.append((name, partial(check_version, name)))
+            checks.append((name, partial(check_version, requirement)))
     checks += [
         ("diffusers with transformers", check_pipeline),
         ("video encoders", check_encoders),
@@ -60,6 +57,14 @@ def diagnose(*, folder: Path | None = None) -> list[Check]:
         ("controlnet_aux (optional)", partial(check_extra, "controlnet_aux", "controls")),
     ]
     return list(starmap(_guarded, checks))
+
+
+def requirements() -> dict[str, Requirement]:
+    """The packages that this one needs, with the versions that it takes, by name."""
+    from packaging.requirements import Requirement
+
+    needed = map(Requirement, metadata.requires("videoedit") or [])
+    return {requirement.name: requirement for requirement in needed if requirement.marker is None}
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
@@ -81,45 +86,40 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version: "2.14.1+cpu" -> (2, 14, 1)."""
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(map(int, found[0].split("."))) if found else ()
-
-
 def check_python() -> Check:
     fine = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    return Check("Python", fine, platform.python_version(), "" if fine else "install Python 3.11, 3.12 or 3.13")
+    return Check("Python", fine, platform.python_version(), "install Python 3.11, 3.12 or 3.13")
 
 
-def check_version(name: str) -> Check:
+def check_version(requirement: Requirement) -> Check:
     """The version of a package, against the supported range."""
-    version = _version(name)
-    low, high = SUPPORTED[name]
-    wanted = f"{name}>={'.'.join(map(str, low))}" + (f",<{'.'.join(map(str, high))}" if high else "")
-    if version is None:
-        return Check(name, False, "not installed", f'pip install "{wanted}"')
-    fine = _numbers(version) >= low and (high is None or _numbers(version) < high)
-    return Check(name, fine, version, "" if fine else f'pip install "{wanted}"')
+    version = _version(requirement.name)
+    fine = version is not None and requirement.specifier.contains(version, prereleases=True)
+    return Check(requirement.name, fine, version or "not installed", f'pip install "{requirement}"')
 
 
 def check_torch() -> Check:
-    """Versions, and whether torchvision's operators fit torch (builds from two indexes do not)."""
-    name = "torch and torchvision"
-    torch, torchvision = check_version("torch"), check_version("torchvision")
-    found = f"torch {torch.found}, torchvision {torchvision.found}"
-    for check in (torch, torchvision):
+    """Versions, and torchvision's operators, which must fit torch (those of builds from two indexes do not)."""
+    checks = [check_version(requirements()[name]) for name in ("torch", "torchvision")]
+    found = ", ".join(f"{check.name} {check.found}" for check in checks)
+    for check in checks:
         if not check.ok:
-            return Check(name, False, found, check.advice)
-    try:
-        importlib.import_module("torch")
-    except Exception as error:
-        return Check(name, False, f"{found}: {_one_line(error)}", "pip install --force-reinstall torch torchvision")
-    try:
-        importlib.import_module("torchvision")
-    except Exception as error:
-        return Check(name, False, f"{found}: {_one_line(error)}", _matching_advice(_version("torch") or ""))
-    return Check(name, True, found)
+            return Check("torch and torchvision", False, found, check.advice)
+    both = "pip install --force-reinstall torch torchvision"
+    for check, advice in zip(checks, (both, _matching_advice(checks[0].found)), strict=True):
+        if error := _import_error(check.name):
+            return Check("torch and torchvision", False, f"{found}: {error}", advice)
+    return Check("torch and torchvision", True, found)
+
+
+def _import_error(*names: str) -> str:
+    """One line on the first of these modules, or of their parts ("module:part"), that cannot be imported."""
+    for name in names:
+        try:
+            pkgutil.resolve_name(name)
+        except Exception as error:
+            return _one_line(error)
+    return ""
 
 
 def _matching_advice(torch_version: str) -> str:
@@ -134,13 +134,9 @@ def _matching_advice(torch_version: str) -> str:
 
 def check_pipeline() -> Check:
     """The classes the toolkit builds on, imported together."""
-    name = "diffusers with transformers"
-    try:
-        for module, part in (("diffusers", "UNet2DConditionModel"), ("transformers", "CLIPTextModel")):
-            getattr(importlib.import_module(module), part)
-    except Exception as error:
-        return Check(name, False, _one_line(error), "see torch and torchvision above; else reinstall diffusers")
-    return Check(name, True, "import together")
+    error = _import_error("diffusers:UNet2DConditionModel", "transformers:CLIPTextModel")
+    advice = "see torch and torchvision above; else reinstall diffusers"
+    return Check("diffusers with transformers", not error, error or "import together", advice)
 
 
 def check_encoders() -> Check:
@@ -149,42 +145,27 @@ def check_encoders() -> Check:
 
     lacking = [name for name in ("libx264", "aac") if name not in av.codecs_available]
     found = f"PyAV {av.__version__}: " + (f"lacks {', '.join(lacking)}" if lacking else "libx264, aac")
-    advice = "pip install --force-reinstall --only-binary av av (the wheels carry both)" if lacking else ""
+    advice = "pip install --force-reinstall --only-binary av av (the wheels carry both)"
     return Check("video encoders", not lacking, found, advice)
 
 
 def check_mini() -> Check:
     """The embedded model: every part there, every weight file whole, its tensors readable."""
+    from safetensors import SafetensorError, safe_open
+
     advice = "reinstall videoedit; in a checkout: git checkout -- videoedit/assets/mini"
     lacking = [part for part in PARTS if not any((MINI / part).glob("*.safetensors"))]
     if lacking:
         return Check("embedded model", False, f"lacks {', '.join(lacking)}", advice)
     tensors = size = 0
-    for file in sorted(MINI.rglob("*.safetensors")):
+    for path in sorted(MINI.rglob("*.safetensors")):
         try:
-            tensors += _tensors(file)
-        except (ValueError, OSError) as error:
-            return Check("embedded model", False, f"{file.relative_to(MINI)}: {_one_line(error)}", advice)
-        size += file.stat().st_size
+            with safe_open(path, framework="np") as file:
+                tensors += len(file.keys())
+        except (SafetensorError, OSError) as error:
+            return Check("embedded model", False, f"{path.relative_to(MINI)}: {_one_line(error)}", advice)
+        size += path.stat().st_size
     return Check("embedded model", True, f"{len(PARTS)} parts, {tensors} tensors, {size / 1e6:.1f} MB")
-
-
-def _tensors(file: Path) -> int:
-    """The number of tensors in a safetensors file; ValueError if its header or its length is wrong."""
-    size = file.stat().st_size
-    with file.open("rb") as handle:
-        start = handle.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
-        if length > size - 8:
-            raise ValueError("not a safetensors file, or cut short")
-        header = json.loads(handle.read(length))
-    header.pop("__metadata__", None)
-    expected = 8 + length
-    for entry in header.values():
-        expected = max(expected, 8 + length + entry["data_offsets"][1])
-    if size != expected:
-        raise ValueError(f"cut short or damaged: {size} bytes, expected {expected}")
-    return len(header)
 
 
 def check_flow() -> Check:
@@ -192,8 +173,8 @@ def check_flow() -> Check:
     from videoedit.models.fetch import fetched
 
     here = list(filter(fetched, ("raft-sintel", "raft-small")))
-    advice = "" if here else "videoedit models fetch raft-sintel, for better motion between distant key frames"
-    return Check("optical flow", True if here else None, ", ".join(here) or "DIS only", advice)
+    advice = "videoedit models fetch raft-sintel, for better motion between distant key frames"
+    return Check("optical flow", bool(here) or None, ", ".join(here) or "DIS only", advice)
 
 
 def check_gpu() -> Check:
@@ -201,8 +182,7 @@ def check_gpu() -> Check:
 
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
-        found = f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
-        return Check("GPU", True, found)
+        return Check("GPU", True, f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
     if torch.backends.mps.is_available():
         return Check("GPU", True, "Apple GPU (mps)")
     return Check("GPU", None, "none", "the embedded model needs none; Stable Diffusion takes hours without one")
@@ -210,39 +190,29 @@ def check_gpu() -> Check:
 
 def check_cpu() -> Check:
     """Cores, and instructions that make bfloat16 fast."""
-    flags = _cpu_flags()
+    about = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    fast = [name for flag, name in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX512")) if flag in flags]
+    fast = [name for flag, name in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX512")) if flag in about]
     found = f"{cores} cores, " + (f"fast bfloat16 ({', '.join(fast)})" if fast else "no fast bfloat16")
-    return Check("CPU", True if fast else None, found, "" if fast else "keep float32 on this CPU")
-
-
-def _cpu_flags() -> set[str]:
-    info = Path("/proc/cpuinfo")
-    if not info.is_file():
-        return set()
-    line = next((line for line in info.read_text().splitlines() if line.startswith(("flags", "Features"))), "")
-    return set(line.partition(":")[2].split())
+    return Check("CPU", bool(fast) or None, found, "keep float32 on this CPU")
 
 
 def check_memory() -> Check:
     import psutil
 
     free = psutil.virtual_memory().available / 2**30
-    advice = "" if free >= 2 else "the embedded model needs 2 GiB; close other programs"
-    return Check("memory", free >= 2, f"{free:.1f} GiB free", advice)
+    return Check("memory", free >= 2, f"{free:.1f} GiB free", "the embedded model needs 2 GiB; close other programs")
 
 
 def check_disk(folder: Path) -> Check:
     """Room for results where they will go."""
-    place = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    place = existing_parent(folder)
     free = shutil.disk_usage(place).free / 2**30
-    fine = free >= 1 and os.access(place, os.W_OK)
-    advice = "" if fine else "free 1 GiB, or write elsewhere with -o (the folder must be writable)"
-    return Check("disk", fine, f"{free:.1f} GiB free in {place}", advice)
+    advice = "free 1 GiB, or write elsewhere with -o (the folder must be writable)"
+    return Check("disk", free >= 1 and os.access(place, os.W_OK), f"{free:.1f} GiB free in {place}", advice)
 
 
 def check_extra(name: str, extra: str) -> Check:
     version = _version(name)
-    advice = "" if version else f'pip install "videoedit[{extra}]" if you want it'
-    return Check(f"{name} (optional)", True if version else None, version or "not installed", advice)
+    advice = f'pip install "videoedit[{extra}]" if you want it'
+    return Check(f"{name} (optional)", bool(version) or None, version or "not installed", advice)

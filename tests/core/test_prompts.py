@@ -44,16 +44,16 @@ def test_known_words_are_one_token_each(models):
 
 def test_a_prompt_that_fits_loses_nothing():
     tokenizer = tiny_tokenizer()
-    assert overlong_words(tokenizer, "") == ""
-    assert overlong_words(tokenizer, " ".join(["cat"] * 75)) == ""
+    assert overlong_words(tokenizer, "", 77) == ""
+    assert overlong_words(tokenizer, " ".join(["cat"] * 75), 77) == ""
 
 
 def test_cut_words_are_named_as_written():
     tokenizer = tiny_tokenizer()
     prompt = " ".join(["cat"] * 75) + " Red  car, running"
-    assert overlong_words(tokenizer, prompt) == "Red  car, running"
-    assert overlong_words(tokenizer, " ".join(["cat"] * 70) + " xylophone dog") == "xylophone dog"
-    assert overlong_words(tokenizer, "x" * 200) == "x" * 200
+    assert overlong_words(tokenizer, prompt, 77) == "Red  car, running"
+    assert overlong_words(tokenizer, " ".join(["cat"] * 70) + " xylophone dog", 77) == "xylophone dog"
+    assert overlong_words(tokenizer, "x" * 200, 77) == "x" * 200
 
 
 def test_encoding_warns_once_and_cuts(models, caplog):

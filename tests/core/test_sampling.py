@@ -1,4 +1,4 @@
-"""The sampling loop: equality with diffusers, and what its two seams see and change."""
+"""The sampling loop: equality with diffusers, and going on from a step."""
 
 from __future__ import annotations
 
@@ -74,58 +74,19 @@ def test_is_the_plain_step_repeated():
     torch.testing.assert_close(ddim_sample(smooth, latents, SD, 10), expected, rtol=0, atol=1e-6)
 
 
-def test_seams_are_called_around_the_network_in_order():
+def test_the_callback_runs_after_each_network_call():
     calls = []
 
     def denoise(latents, t):
         calls.append(("denoise", t))
         return smooth(latents, t)
 
-    def edit(name):
-        def seam(x, info):
-            assert isinstance(info, StepInfo) and x.shape == (2, 3)
-            calls.append((name, info.t))
-            return x
+    def callback(info):
+        assert isinstance(info, StepInfo) and info.step == len(calls) // 2
+        calls.append(("callback", info.t))
 
-        return seam
-
-    latents = noise(2, 3)
-    plain = ddim_sample(smooth, latents, SD, 5)
-    edited = ddim_sample(
-        denoise, latents, SD, 5, edit("x0"), edit("latents"), lambda info: calls.append(("callback", info.t))
-    )
-    assert torch.equal(plain, edited)
-    order = ["latents", "denoise", "x0", "callback"]
-    assert calls == [(name, t) for t in (801, 601, 401, 201, 1) for name in order]
-
-
-def test_direction_is_the_noise_part_of_the_incoming_latents():
-    """So that `edit_latents` can put another x0 under the same noise (Rerender's fusion)."""
-    schedule, x0s, infos = Schedule.from_scheduler(SD, 5), [], []
-
-    def edit_x0(x0, info):
-        x0s.append(x0)
-        return x0
-
-    def edit_latents(latents, info):
-        infos.append(info)
-        if info.step:
-            rebuilt = schedule.alpha_bar_prev(schedule.timesteps[info.step - 1]) ** 0.5 * x0s[-1] + info.direction
-            torch.testing.assert_close(latents, rebuilt, rtol=0, atol=1e-12)
-        return latents
-
-    ddim_sample(smooth, noise(2, 3, dtype=torch.float64), SD, 5, edit_x0, edit_latents)
-    assert infos[0].direction is None and all(info.direction is not None for info in infos[1:])
-    assert [info.step for info in infos] == [0, 1, 2, 3, 4]
-
-
-def test_each_seam_changes_the_result():
-    latents, target = noise(2, 3, dtype=torch.float64), noise(2, 3, seed=1, dtype=torch.float64)
-    plain = ddim_sample(smooth, latents, SD, 10)
-    forced = ddim_sample(smooth, latents, SD, 10, edit_x0=lambda x0, info: target)
-    assert (forced - target).abs().max() < 0.1 < (plain - target).abs().max()
-    nudged = ddim_sample(smooth, latents, SD, 10, edit_latents=lambda x, info: x + 0.1 * (info.step == 0))
-    assert (nudged - plain).abs().max() > 1e-3
+    ddim_sample(denoise, noise(2, 3), SD, 5, callback)
+    assert calls == [(name, t) for t in (801, 601, 401, 201, 1) for name in ("denoise", "callback")]
 
 
 def test_perfect_noise_prediction_returns_the_clean_latent():
@@ -145,13 +106,11 @@ def test_keeps_dtype_and_records_no_gradients(dtype):
 
 @pytest.mark.parametrize("fork", [1, 7, 19])
 def test_going_on_from_a_step_equals_the_whole_run(fork):
-    seen = {}
+    seen = []
 
-    def remember(latents, info):
-        seen[info.step] = (latents.clone(), info.direction)
-        return latents if info.direction is None else latents - 0.1 * info.direction
+    def remember(latents, t):
+        seen.append(latents)
+        return smooth(latents, t)
 
-    whole = ddim_sample(smooth, noise(1, 4, 8, 8), SD, 20, edit_latents=remember)
-    latents, direction = seen[fork]
-    rest = ddim_sample(smooth, latents, SD, 20, edit_latents=remember, start=fork, direction=direction)
-    assert torch.equal(rest, whole)
+    whole = ddim_sample(remember, noise(1, 4, 8, 8), SD, 20)
+    assert torch.equal(ddim_sample(smooth, seen[fork], SD, 20, start=fork), whole)

@@ -52,8 +52,10 @@ class FirstPrevious:
     def __init__(
         self, state: FrameState | None = None, mode: FrameMode = "sparse_causal", site: AttnSite | None = None
     ) -> None:
+        if mode not in get_args(FrameMode):
+            raise MethodError(f"unknown frame attention {mode!r}; expected one of {', '.join(get_args(FrameMode))}")
         self.state = state
-        self.mode: FrameMode = checked_mode(mode)
+        self.mode = mode
         self.site = site
 
     def __call__(
@@ -128,12 +130,6 @@ def split_frames(x: Tensor, num_frames: int) -> Tensor:
     if num_frames < 1 or x.shape[0] % num_frames:
         raise ShapeError(f"a batch of {x.shape[0]} does not divide into clips of {num_frames} frames")
     return x.unflatten(0, (-1, num_frames))
-
-
-def checked_mode(mode: str) -> FrameMode:
-    if mode not in get_args(FrameMode):
-        raise MethodError(f"unknown frame attention {mode!r}; expected one of {', '.join(get_args(FrameMode))}")
-    return mode  # type: ignore[return-value]
 
 
 def frame_attention(query: Tensor, key: Tensor, value: Tensor, *, mode: FrameMode, scale: float) -> Tensor:

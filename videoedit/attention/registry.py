@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -38,19 +38,6 @@ class Patch:
     hooks: Mapping[str, ForwardHook] = field(default_factory=dict)
 
 
-class Swap(NamedTuple):
-    """A module that was put at a name, and the one that was found there (None: nothing)."""
-
-    name: str
-    parent: nn.Module
-    found: nn.Module | None
-    put: nn.Module
-
-    @property
-    def attribute(self) -> str:
-        return self.name.rpartition(".")[2]
-
-
 class Installation:
     """A patch at work on a UNet; made by `install`, ended by `remove`."""
 
@@ -59,7 +46,7 @@ class Installation:
         self._layers = attn_layers(unet)
         self._found = {name: layer.processor for name, layer in self._layers.items()}
         self._expected = {**self._found, **patch.processors}
-        self._swaps: list[Swap] = []
+        self._swaps: dict[str, tuple[nn.Module, nn.Module | None, nn.Module]] = {}  # name -> parent, found, put
         self._handles: list[RemovableHandle] = []
         setattr(unet, _INSTALLED, self)
         try:
@@ -74,16 +61,12 @@ class Installation:
         for name, processor in patch.processors.items():
             self._layers[name].set_processor(processor)
         for name, module in patch.modules.items():
-            self._swap(name, module)
+            parent = _submodule(self.unet, name.rpartition(".")[0])
+            self._swaps[name] = parent, getattr(parent, _last(name), None), module
+            setattr(parent, _last(name), module)
         for name, hook in patch.hooks.items():
             self._handles.append(_submodule(self.unet, name).register_forward_hook(hook))
         self._handles.append(self.unet.register_forward_pre_hook(self._guard))
-
-    def _swap(self, name: str, module: nn.Module) -> None:
-        parent_name, _, attribute = name.rpartition(".")
-        parent = _submodule(self.unet, parent_name)
-        self._swaps.append(Swap(name, parent, getattr(parent, attribute, None), module))
-        setattr(parent, attribute, module)
 
     def _guard(self, _unet: nn.Module, _args: Any) -> None:
         self.check()
@@ -97,12 +80,10 @@ class Installation:
         """Raise MethodError, naming the place, if anything of this patch was replaced or all of it taken off."""
         if not self.active:
             raise MethodError("this patch was taken off its UNet; install it again before use")
-        for name, expected in self._expected.items():
-            if (processor := self._layers[name].processor) is not expected:
-                raise _replaced(f"the attention processor at {name}", expected, processor)
-        for swap in self._swaps:
-            if (module := getattr(swap.parent, swap.attribute, None)) is not swap.put:
-                raise _replaced(f"the module {swap.name}", swap.put, module)
+        for name, processor in self._expected.items():
+            _check_same(f"the attention processor at {name}", processor, self._layers[name].processor)
+        for name, (parent, _, put) in self._swaps.items():
+            _check_same(f"the module {name}", put, getattr(parent, _last(name), None))
 
     def remove(self) -> None:
         """Give the UNet back exactly as `install` found it; the second time it does nothing."""
@@ -111,8 +92,11 @@ class Installation:
         delattr(self.unet, _INSTALLED)
         for handle in self._handles:
             handle.remove()
-        for swap in reversed(self._swaps):
-            _put_back(swap)
+        for name, (parent, found, _) in reversed(self._swaps.items()):
+            if found is None:
+                parent._modules.pop(_last(name), None)  # somebody may have taken it off already
+            else:
+                setattr(parent, _last(name), found)
         for name, processor in self._found.items():
             if self._layers[name].processor is not processor:
                 self._layers[name].set_processor(processor)
@@ -145,16 +129,14 @@ def _submodule(unet: nn.Module, name: str) -> nn.Module:
         raise MethodError(f"the patch names a module that this UNet does not have: {name!r}") from error
 
 
-def _put_back(swap: Swap) -> None:
-    if swap.found is None:
-        swap.parent._modules.pop(swap.attribute, None)  # somebody may have taken it off already
-    else:
-        setattr(swap.parent, swap.attribute, swap.found)
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
-def _replaced(what: str, expected: object, found: object) -> MethodError:
-    return MethodError(
-        f"{what} was replaced: expected {type(expected).__name__}, found another {type(found).__name__}; "
-        "set_attention_slice, fuse_qkv_projections, xformers, IP-Adapter loading do that: call them before the "
-        "patch is installed"
-    )
+def _check_same(what: str, expected: object, found: object) -> None:
+    if found is not expected:
+        raise MethodError(
+            f"{what} was replaced: expected {type(expected).__name__}, found another {type(found).__name__}; "
+            "set_attention_slice, fuse_qkv_projections, xformers, IP-Adapter loading do that: call them before the "
+            "patch is installed"
+        )

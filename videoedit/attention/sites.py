@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
 from videoedit.errors import MethodError
 
-BlockKind = Literal["down", "mid", "up"]
-_NAME = re.compile(
-    r"(?P<block>down|mid|up)_blocks?(?:\.(?P<index>\d+))?"
-    r"\.attentions\.\d+\.transformer_blocks\.\d+\.attn(?P<number>[12])"
-)
+_NAME = re.compile(r"(down_blocks\.\d+|mid_block|up_blocks\.\d+)\.attentions\.\d+\.transformer_blocks\.\d+\.attn[12]")
 
 
 @dataclass(frozen=True)
@@ -22,27 +18,23 @@ class AttnSite:
     """One attention layer of a `UNet2DConditionModel`."""
 
     name: str  # "up_blocks.1.attentions.2.transformer_blocks.0.attn1"; the module's own name
-    block: BlockKind
-    index: int  # which down or up block, in the order they run; 0 for the middle
-    kind: Literal["self", "cross"]
     channels: int  # width of the tokens
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise MethodError(
+                f"attention layer {self.name!r} is not one of a Stable-Diffusion-like UNet; "
+                "expected a name such as 'up_blocks.1.attentions.0.transformer_blocks.0.attn1'"
+            )
+
+    @property
+    def block(self) -> str:
+        """The part of the UNet that it is in: "down", "mid" or "up"."""
+        return self.name.partition("_")[0]
 
     @property
     def is_cross(self) -> bool:
-        return self.kind == "cross"
-
-
-def parse_site(name: str, channels: int) -> AttnSite:
-    """Read a module name ("….attn1") into a site."""
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise MethodError(
-            f"attention layer {name!r} is not one of a Stable-Diffusion-like UNet; "
-            "expected a name such as 'up_blocks.1.attentions.0.transformer_blocks.0.attn1'"
-        )
-    block: BlockKind = match["block"]  # type: ignore[assignment]
-    kind: Literal["self", "cross"] = "self" if match["number"] == "1" else "cross"
-    return AttnSite(name, block, int(match["index"] or 0), kind, channels)
+        return self.name.endswith("attn2")
 
 
 def attn_layers(unet: nn.Module) -> dict[str, Any]:
@@ -52,4 +44,4 @@ def attn_layers(unet: nn.Module) -> dict[str, Any]:
 
 def attn_sites(unet: nn.Module) -> tuple[AttnSite, ...]:
     """The sites of `attn_layers`."""
-    return tuple(parse_site(name, int(layer.query_dim)) for name, layer in attn_layers(unet).items())
+    return tuple(AttnSite(name, int(layer.query_dim)) for name, layer in attn_layers(unet).items())

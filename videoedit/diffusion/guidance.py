@@ -34,28 +34,19 @@ def guided(
             f"{list(prompt_embeds.shape)} and {list(negative_embeds.shape)}"
         )
 
-    def conditional(latents: Tensor, t: int) -> Tensor:
-        return predict(latents.to(prompt_embeds.dtype), t, _for_batch(prompt_embeds, latents))
+    def denoise(latents: Tensor, t: int) -> Tensor:
+        narrow, cond = latents.to(prompt_embeds.dtype), _for_batch(prompt_embeds, latents)
+        if guidance_scale == 1.0:
+            return predict(narrow, t, cond)
+        uncond = _for_batch(negative_embeds, latents)
+        if batched:
+            both = predict(torch.cat([narrow, narrow]), t, torch.cat([uncond, cond]))
+            noise_pred_uncond, noise_pred_cond = widen(both).chunk(2)
+        else:
+            noise_pred_uncond, noise_pred_cond = widen(predict(narrow, t, uncond)), widen(predict(narrow, t, cond))
+        return noise_pred_uncond + guidance_scale * (noise_pred_cond - noise_pred_uncond)
 
-    def sequential(latents: Tensor, t: int) -> Tensor:
-        narrow = latents.to(prompt_embeds.dtype)
-        noise_pred_uncond = predict(narrow, t, _for_batch(negative_embeds, latents))
-        return _combine(noise_pred_uncond, conditional(latents, t), guidance_scale)
-
-    def together(latents: Tensor, t: int) -> Tensor:
-        embeds = torch.cat([_for_batch(negative_embeds, latents), _for_batch(prompt_embeds, latents)])
-        narrow = latents.to(prompt_embeds.dtype)
-        noise_pred_uncond, noise_pred_cond = predict(torch.cat([narrow, narrow]), t, embeds).chunk(2)
-        return _combine(noise_pred_uncond, noise_pred_cond, guidance_scale)
-
-    if guidance_scale == 1.0:
-        return conditional
-    return together if batched else sequential
-
-
-def _combine(noise_pred_uncond: Tensor, noise_pred_cond: Tensor, scale: float) -> Tensor:
-    uncond, cond = widen(noise_pred_uncond), widen(noise_pred_cond)
-    return uncond + scale * (cond - uncond)
+    return denoise
 
 
 def _for_batch(embeds: Tensor, latents: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def ddim_invert(
         below = trajectory[step]
         trajectory[step + 1] = ddim_inverse_step(schedule, below, denoise(below, t), t)
         if callback is not None:
-            callback(StepInfo(step, t, None))
+            callback(StepInfo(step, t))
     return trajectory
 
 

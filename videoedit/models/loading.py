@@ -19,8 +19,9 @@ from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from videoedit.diffusion.ddim import as_ddim
-from videoedit.errors import ConfigError, WeightsError
+from videoedit.errors import WeightsError
 from videoedit.models.assets import MINI, is_embedded
+from videoedit.models.device import choose_device, choose_dtype
 from videoedit.models.weights import (
     PICKLES,
     SD_CHECKPOINT,
@@ -35,8 +36,7 @@ from videoedit.types import Models
 
 __all__ = ["available_models", "fingerprint", "load_models"]
 
-_CLASSES = {"vae": "AutoencoderKL", "unet": "UNet2DConditionModel", "text_encoder": "CLIPTextModel"}
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_CLASSES: dict[str, Any] = {"vae": AutoencoderKL, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _LOADING_ERRORS = (
     OSError,
@@ -65,15 +65,12 @@ def load_models(
     AMX), float16 on a GPU. Weights are read from safetensors; pickles only with `allow_pickle`, through torch's
     restricted unpickler. WeightsError says in one line what is missing or wrong.
     """
-    place = _device(device)
-    precision = _dtype(dtype, place)
+    place = choose_device(device)
+    precision = choose_dtype(dtype, place)
     source = _locate(str(name), allow_pickle)
+    load = _from_file if source.is_file() else _from_folder
     with quiet_libraries():
-        parts = (
-            _from_file(source, precision, allow_pickle)
-            if source.is_file()
-            else _from_folder(source, precision, allow_pickle)
-        )
+        parts = load(source, precision, allow_pickle)
     for part in _CLASSES:
         parts[part].eval().requires_grad_(False).to(place)
     return Models(
@@ -123,11 +120,6 @@ def _locate(name: str, allow_pickle: bool) -> Path:
             f"there is no model {name!r}: neither a file nor a folder; "
             "expected 'mini', a path, or a hub id like 'owner/model'"
         )
-    return _fetch(name, allow_pickle)
-
-
-def _fetch(name: str, allow_pickle: bool) -> Path:
-    """Download (or find in the cache) the parts of a hub repository that we read."""
     kinds = ["*.json", "*.txt", "*.safetensors", *(["*.bin"] if allow_pickle else [])]
     folders = [*_CLASSES, "tokenizer", "scheduler"]
     return fetch_from_hub(name, ["model_index.json", *(f"{folder}/{kind}" for folder in folders for kind in kinds)])
@@ -144,40 +136,17 @@ def fetch_from_hub(name: str, patterns: list[str]) -> Path:
         ) from error
 
 
-def _device(device: str | torch.device | None) -> torch.device:
-    try:
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise ConfigError(f"unknown device {device!r}: {first_line(error)}") from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device {str(place)!r} was asked for, but torch finds no GPU; use 'cpu'")
-    return place
-
-
-def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    if dtype is None:
-        return torch.float32 if device.type == "cpu" else torch.float16
-    precision = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if precision not in (*_DTYPES.values(), torch.float64):
-        raise ConfigError(f"unknown dtype {dtype!r}; expected {', '.join(_DTYPES)}")
-    return precision
-
-
 # -- from a folder -------------------------------------------------------------------------------------
 
 
 def _from_folder(folder: Path, dtype: torch.dtype, allow_pickle: bool) -> dict[str, Any]:
     configs = _checked_configs(folder)
-    files = {part: check_part(folder / part, allow_pickle) for part in _CLASSES}
-    return {
-        "vae": load_network(AutoencoderKL.from_pretrained, folder / "vae", torch_dtype=dtype, **files["vae"]),
-        "unet": load_network(UNet2DConditionModel.from_pretrained, folder / "unet", torch_dtype=dtype, **files["unet"]),
-        "text_encoder": load_network(
-            CLIPTextModel.from_pretrained, folder / "text_encoder", dtype=dtype, **files["text_encoder"]
-        ),
-        "tokenizer": _tokenizer(folder / "tokenizer"),
-        "scheduler": as_ddim(configs["scheduler"]),
-    }
+    options = {part: check_part(folder / part, allow_pickle) for part in _CLASSES}
+    parts: dict[str, Any] = {"tokenizer": _tokenizer(folder / "tokenizer"), "scheduler": as_ddim(configs["scheduler"])}
+    for part, kind in _CLASSES.items():
+        precision = {"dtype" if kind is CLIPTextModel else "torch_dtype": dtype}
+        parts[part] = load_network(kind.from_pretrained, folder / part, **precision, **options[part])
+    return parts
 
 
 def _checked_configs(folder: Path) -> dict[str, dict[str, Any]]:
@@ -194,8 +163,8 @@ def _checked_configs(folder: Path) -> dict[str, dict[str, Any]]:
     configs["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
     for part, expected in _CLASSES.items():
         found = configs[part].get("_class_name") or (configs[part].get("architectures") or ["unknown"])[0]
-        if found != expected:
-            raise WeightsError(f"{folder / part} holds a {found}, not a {expected}{_advice(configs[part])}")
+        if found != expected.__name__:
+            raise WeightsError(f"{folder / part} holds a {found}, not a {expected.__name__}{_advice(configs[part])}")
     _check_widths(folder, configs["unet"], configs["vae"], configs["text_encoder"])
     return configs
 
@@ -265,17 +234,23 @@ def _from_file(path: Path, dtype: torch.dtype, allow_pickle: bool) -> dict[str, 
     from diffusers import StableDiffusionPipeline  # half a second that other sources need not pay
 
     _check_file(path, allow_pickle)
-    configs = _config_folder(path)
-    options: dict[str, Any] = {"config": str(configs), "local_files_only": True} if configs else {}
+    folders = [folder for folder in (path.with_suffix(""), path.parent) if (folder / "model_index.json").is_file()]
+    options: dict[str, Any] = {"config": str(folders[0]), "local_files_only": True} if folders else {}
     try:
         pipe: Any = StableDiffusionPipeline.from_single_file(
             str(path), torch_dtype=dtype, safety_checker=None, **options
         )
     except _LOADING_ERRORS as error:
-        raise WeightsError(_file_trouble(path, configs, error)) from error
+        if folders:
+            why = f"could not be loaded with the configs in {folders[0]}: {first_line(error)}"
+        else:
+            why = (
+                f"needs the configs of its base model, and the hub could not give them ({first_line(error)}); "
+                f"put its folder (model_index.json and configs, weights not needed) at {path.with_suffix('')}"
+            )
+        raise WeightsError(f"{path} {why}") from error
     _check_widths(path, pipe.unet.config, pipe.vae.config, pipe.text_encoder.config.to_dict())
-    names = (*_CLASSES, "tokenizer")
-    return {name: getattr(pipe, name) for name in names} | {"scheduler": as_ddim(pipe.scheduler)}
+    return {name: getattr(pipe, name) for name in (*_CLASSES, "tokenizer")} | {"scheduler": as_ddim(pipe.scheduler)}
 
 
 def _check_file(path: Path, allow_pickle: bool) -> None:
@@ -289,21 +264,6 @@ def _check_file(path: Path, allow_pickle: bool) -> None:
         raise WeightsError(f"{path} is not a model: expected a .safetensors file or a folder in diffusers' layout")
     elif (kind := kind_of(tensor_names(path))) != SD_CHECKPOINT:
         raise WeightsError(f"{path} is {kind}; expected {SD_CHECKPOINT}, or a folder in diffusers' layout")
-
-
-def _config_folder(path: Path) -> Path | None:
-    """The folder of the same name, or the one that the file lies in, if it holds a model's configs."""
-    candidates = (path.with_suffix(""), path.parent)
-    return next((folder for folder in candidates if (folder / "model_index.json").is_file()), None)
-
-
-def _file_trouble(path: Path, configs: Path | None, error: BaseException) -> str:
-    if configs is None:
-        return (
-            f"{path} needs the configs of its base model, and the hub could not give them ({first_line(error)}); "
-            f"put its folder (model_index.json and configs, weights not needed) at {path.with_suffix('')}"
-        )
-    return f"{path} could not be loaded with the configs in {configs}: {first_line(error)}"
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from videoedit.errors import WeightsError
+from videoedit.files import file_sha256
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
@@ -64,10 +65,9 @@ def tensor_names(path: Path) -> list[str]:
 def check_part(folder: Path, allow_pickle: bool) -> dict[str, Any]:
     """Find and check the weights of one component; returns what `from_pretrained` has to be told about them."""
     for variant in (None, "fp16", "bf16", "ema"):
-        infix = f".{variant}" if variant else ""
         safe = []
         for stem in _STEMS:
-            safe += _files(folder, stem, infix, ".safetensors")
+            safe += _files(folder, stem, f".{variant}" if variant else "")
         for file in safe:
             tensor_names(file)
         if safe:
@@ -83,12 +83,12 @@ def check_part(folder: Path, allow_pickle: bool) -> dict[str, Any]:
     return {"use_safetensors": False, "variant": None}
 
 
-def _files(folder: Path, stem: str, infix: str, suffix: str) -> list[Path]:
+def _files(folder: Path, stem: str, infix: str) -> list[Path]:
     """The one file, or the parts that an index names."""
-    index = folder / f"{stem}{suffix}.index{infix}.json"
+    index = folder / f"{stem}.safetensors.index{infix}.json"
     if index.is_file():
         return [folder / name for name in sorted(set(read_json(index).get("weight_map", {}).values()))]
-    single = folder / f"{stem}{infix}{suffix}"
+    single = folder / f"{stem}{infix}.safetensors"
     return [single] if single.is_file() else []
 
 
@@ -111,7 +111,10 @@ def fingerprint(path: Path, parts: Iterable[str] = ("vae", "unet", "text_encoder
     The same weights at another place have the same fingerprint. Contents are read once per process, and again only
     if size or modification time changed.
     """
-    files = [path] if path.is_file() else _weight_files(path, parts)
+    files = [path]
+    if not path.is_file():
+        suffixes = (".safetensors", *PICKLES)
+        files = sorted(file for part in parts for file in (path / part).glob("*") if file.suffix in suffixes)
     total = hashlib.sha256()
     for file in files:
         name = file.name if file == path else file.relative_to(path).as_posix()
@@ -120,19 +123,9 @@ def fingerprint(path: Path, parts: Iterable[str] = ("vae", "unet", "text_encoder
     return total.hexdigest()
 
 
-def _weight_files(folder: Path, parts: Iterable[str]) -> list[Path]:
-    files = []
-    for part in parts:
-        for file in (folder / part).glob("*"):
-            if file.suffix in (".safetensors", *PICKLES):
-                files.append(file)
-    return sorted(files)
-
-
 @lru_cache(maxsize=256)
 def _sha256(file: Path, _size: int, _modified: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_sha256(file)
 
 
 def first_line(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Literal, Protocol
@@ -204,17 +205,11 @@ class FlowFiles:
     def __call__(self, reference: np.ndarray, target: np.ndarray, indices: Indices | None = None) -> Tensor:
         if indices is None:
             raise MethodError("flow files are found by frame numbers; pass indices=(reference, target)")
-        size = reference.shape[1::-1]
-        flow: Tensor | None = None
-        for step in self._steps(*indices):
-            flow = compose(flow, self._read(step, size)) if flow is not None else self._read(step, size)
-        return flow if flow is not None else torch.zeros(1, 2, *reference.shape[:2])
-
-    def _steps(self, start: int, stop: int) -> list[Indices]:
-        if (start, stop) in self.files:
-            return [(start, stop)]
+        start, stop = indices
         way = 1 if start < stop else -1
-        return [(i, i + way) for i in range(start, stop, way)]
+        steps = [indices] if indices in self.files else [(i, i + way) for i in range(start, stop, way)]
+        flows = [self._read(step, reference.shape[1::-1]) for step in steps]
+        return reduce(compose, flows) if flows else torch.zeros(1, 2, *reference.shape[:2])
 
     def _read(self, step: Indices, size: tuple[int, ...]) -> Tensor:
         path = self.files.get(step)
@@ -299,13 +294,12 @@ def load_flow(name: str | Path = "auto", device: str | torch.device | None = Non
     `device` of RAFT: a GPU if there is one.
     """
     chosen = choose_flow(name)
+    if isinstance(chosen, Path):
+        return FlowFiles(chosen)
     if chosen == "dis":
         return Dis()
-    networks = _torchvision_weights()
-    if chosen in networks:
-        size, source = networks[str(chosen)]
-        return Raft(size, _raft_weights(str(chosen), source), name=str(chosen), device=device)
-    return FlowFiles(Path(chosen))
+    size, source = _torchvision_weights()[chosen]
+    return Raft(size, _raft_weights(chosen, source), name=chosen, device=device)
 
 
 def choose_flow(name: str | Path = "auto") -> str | Path:
