@@ -44,6 +44,9 @@ def config(tiny_folder: Path, square_clip: Path):
     return make
 
 
+EVERYTHING = ["source", "encode", "tune", "invert", "reconstruction", "edit a red square", "measure a red square"]
+
+
 def outputs(folder: Path) -> dict[str, str]:
     """Hashes of everything that a run makes, except records of time."""
     files = [*folder.glob("*.mp4"), *folder.glob("*.safetensors"), folder / "config.yaml"]
@@ -111,6 +114,9 @@ def test_a_folder_of_another_method_or_clip_is_refused(config, tmp_path: Path):
         ({"invert": {"steps": 4}}, ["invert", "reconstruction", "edit a red square", "measure a red square"]),
         ({"video": {"output_size": "model"}}, ["source", "reconstruction", "measure a red square"]),
         ({"tune": {"steps": 3, "checkpoint_every": 9}}, []),
+        ({"video": {"num_frames": 4}}, EVERYTHING),
+        ({"video": {"num_frames": 4, "start": 1}}, EVERYTHING),
+        ({"video": {"size": "32x32"}}, EVERYTHING),
     ],
     ids=str,
 )
