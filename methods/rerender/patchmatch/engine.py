@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerender.patchmatch import fast
-from rerender.patchmatch.presets import Preset
 from rerender.patchmatch.problem import (
     PATCH,
     Bytes,
     Field,
     Guide,
     Level,
+    Preset,
     coarse_field,
     depth,
     doubled,
