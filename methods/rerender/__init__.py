@@ -14,7 +14,7 @@ from videoedit.plugins import Flag, MethodSpec, StageSpec
 
 if TYPE_CHECKING:
     from rerender.method import Rerender
-    from rerender.propagation.arrays import propagate
+    from rerender.propagation.units import propagate
 
 __all__ = ["METHOD", "PROPAGATE", "Rerender", "propagate"]
 
@@ -84,7 +84,7 @@ PROPAGATE = MethodSpec(
 )
 
 
-_WHERE = {"Rerender": "rerender.method", "propagate": "rerender.propagation.arrays"}
+_WHERE = {"Rerender": "rerender.method", "propagate": "rerender.propagation.units"}
 
 
 def __getattr__(name: str) -> Any:

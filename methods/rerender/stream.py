@@ -12,8 +12,8 @@ import numpy as np
 
 from rerender import keyframes as choosing
 from rerender.config import KeyframesConfig, PropagateConfig
-from rerender.propagation.interval import Interval, Settings, intervals
-from rerender.propagation.units import count_steps, make_frames, read_figures, stitch
+from rerender.propagation.interval import Interval, intervals
+from rerender.propagation.units import Context, count_steps, make_frames, read_figures, stitch
 from videoedit.deliver import StreamedEdit
 from videoedit.media.images import Pictures
 from videoedit.metrics.streams import FrameMeasures
@@ -145,11 +145,9 @@ class Propagation:
 
     def make_archives(self, targets: Mapping[Interval, Path], work: Path) -> None:
         """Make the frames of intervals, each into its archive; what is unfinished lies in the folder `work`."""
-        c, steps = self.config, self.steps
-        settings = Settings(c.propagator, c.preset, c.blend, c.poisson, self.seed)
-        with steps.progress.stage(self.name, count_steps(targets), count_steps(targets, work)) as advance:
-            make_frames(self.clip.stream(), self.pictures, targets, settings, self.estimator, work,
-                        flow_folder=steps.path(FLOW), workers=c.workers, advance=advance)  # fmt: skip
+        context = Context(work, self.config, self.estimator, self.seed, self.steps.path(FLOW))
+        with self.steps.progress.stage(self.name, count_steps(targets), count_steps(targets, context)) as advance:
+            make_frames(self.clip.stream(), self.pictures, targets, context, advance)
 
     def archives(self, step: Step) -> dict[Interval, Path]:
         """The files of the finished frames of each interval."""

@@ -16,44 +16,29 @@ from videoedit.files import atomic_path
 FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 
-class FrameArchive:
+class FrameArchive(ZipFile):
     """Images uint8 [H, W, 3] RGB by frame number, each with an error map float32 [H, W] or without.
 
-    A context manager. `path` is there only if it was written to the end: see `new_archive`.
+    A context manager. The file is there only if it was written to the end: see `new_archive`.
     """
 
-    def __init__(self, path: Path, mode: str = "r") -> None:
-        self._zip = ZipFile(path, mode)  # type: ignore[call-overload]
-
-    def __enter__(self) -> FrameArchive:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._zip.close()
-
     def put(self, frame: int, image: np.ndarray, error: np.ndarray | None = None) -> None:
-        self._put(f"{frame:06d}.png", cv2.imencode(".png", image[..., ::-1], FAST)[1].tobytes())
+        self.put_bytes(f"{frame:06d}.png", cv2.imencode(".png", image[..., ::-1], FAST)[1].tobytes())
         if error is not None:
             buffer = io.BytesIO()
             np.save(buffer, error.astype(np.float32))
-            self._put(f"{frame:06d}.npy", buffer.getvalue())
+            self.put_bytes(f"{frame:06d}.npy", buffer.getvalue())
 
     def image(self, frame: int) -> np.ndarray:
-        data = np.frombuffer(self._zip.read(f"{frame:06d}.png"), np.uint8)
+        data = np.frombuffer(self.read(f"{frame:06d}.png"), np.uint8)
         decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
         return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
     def error(self, frame: int) -> np.ndarray:
-        return np.load(io.BytesIO(self._zip.read(f"{frame:06d}.npy")))
+        return np.load(io.BytesIO(self.read(f"{frame:06d}.npy")))
 
-    def put_text(self, name: str, text: str) -> None:
-        self._put(name, text.encode())
-
-    def _put(self, name: str, data: bytes) -> None:
-        self._zip.writestr(ZipInfo(name), data)  # without the time: same frames, same bytes
-
-    def text(self, name: str) -> str:
-        return self._zip.read(name).decode()
+    def put_bytes(self, name: str, data: bytes) -> None:
+        self.writestr(ZipInfo(name), data)  # without the time: same frames, same bytes
 
 
 @contextlib.contextmanager

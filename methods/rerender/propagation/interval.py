@@ -28,22 +28,10 @@ if TYPE_CHECKING:
     from videoedit.motion.estimators import FlowPair
 
 Direction = Literal["forward", "backward"]
-Propagator = Literal["patchmatch", "flow"]
 
 COLOR, EDGE, POSITIONAL, TEMPORAL = 6.0, 0.5, 2.0, 0.5  # guide weights of the paper and the official code
 FROM_FLOW = "preview"  # the preset whose search begins at the flow
 PATCH = 5  # side, pixels, over which `propagate_flow` measures its error
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The way in which the frames in between are made."""
-
-    propagator: Propagator = "patchmatch"
-    preset: str = "default"
-    blend: Literal["histogram", "select"] = "histogram"
-    poisson: bool = False
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -210,12 +198,14 @@ def blend(
     interval: Interval,
     made: Mapping[Direction, Callable[[int], Made]],
     motion: Callable[[int, int], FlowPair],
-    settings: Settings,
+    *,
+    how: Literal["histogram", "select"] = "histogram",
+    poisson: bool = False,
 ) -> Iterator[Blended]:
     """The frames of an interval in order, out of what `made` gives for a direction and a frame.
 
     What was once taken from the later key frame stays so: the mask of the frame before, moved along, is added to each
-    frame's own. `motion(a, b)` is the flow from frame a to b and back.
+    frame's own. `motion(a, b)` is the flow from frame a to b and back, `how` and `poisson` are `PropagateConfig`'s.
     """
     mask: np.ndarray | None = None
     for frame in interval.frames:
@@ -229,9 +219,9 @@ def blend(
         image, mask = select_min_error(
             forward.image, backward.image, forward.error, backward.error, weight, previous_mask=moved
         )
-        if settings.blend == "histogram":
+        if how == "histogram":
             image = histogram_blend(forward.image, backward.image, image, weight)
-        if settings.poisson:
+        if poisson:
             image = poisson_blend(image, forward.image, backward.image, mask)
         error = np.where(mask, backward.error, forward.error)
         yield Blended(image, float(error.mean()), float(mask.mean()), _seams(mask))
