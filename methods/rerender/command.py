@@ -13,14 +13,14 @@ import numpy as np
 
 from rerender.config import PropagateRunConfig
 from rerender.keyframes import scene_cuts
+from rerender.pictures import key_picture, shown_of
 from rerender.propagation.cost import propagation_stage
 from rerender.propagation.interval import intervals
 from rerender.propagation.keyfiles import find_keyframes
 from rerender.propagation.units import stitch
 from rerender.stream import Propagation
-from videoedit.deliver import REFERENCE, Findings, Picture, StreamedEdit, Watcher, series_of, watch
+from videoedit.deliver import REFERENCE, Findings, StreamedEdit, Watcher, series_of, watch
 from videoedit.files import file_sha256
-from videoedit.media.images import Pictures, contact_rows
 from videoedit.media.video import stretch_frames
 from videoedit.metrics import psnr, ssim
 from videoedit.runs.clip import Clip
@@ -31,21 +31,16 @@ RESULT = "propagated.mp4"
 BY_FLOW, HELD = "propagated (flow)", "the nearest key frame"
 FIGURES = ("psnr", "ssim", "warp_error", "sharpness", "patch_error")
 SAME = 60.0  # dB; what a plot shows for identical frames
-SHOWN = 8  # key frames in the report's picture
 
 
 def plan(config: PropagateRunConfig, scene: Scene) -> tuple[list[StagePlan], list[str]]:
     """Check the key frames against the clip and say what will be done; writes nothing."""
-    keys = find_keyframes(config.keyframes, selected_frames(config, scene.frames), scene.size)
+    start, stride = config.video.start, config.video.stride
+    selected = range(start, start + scene.frames * stride, stride)
+    keys = find_keyframes(config.keyframes, selected, scene.size)
     intervals(scene.frames, keys, config.cuts if config.cuts != "auto" else ())
     stage = propagation_stage(config.propagate, scene.frames, len(keys), scene.size)
     return [stage], [f"{len(keys)} of the frames are key frames."]
-
-
-def selected_frames(config: PropagateRunConfig, count: int) -> range:
-    """Numbers in the clip of the `count` frames that are edited."""
-    start, stride = config.video.start, config.video.stride
-    return range(start, start + count * stride, stride)
 
 
 def edits(config: PropagateRunConfig, models: None, clip: Clip, steps: Steps) -> Iterator[StreamedEdit | Findings]:
@@ -58,35 +53,19 @@ def edits(config: PropagateRunConfig, models: None, clip: Clip, steps: Steps) ->
     cuts = find_cuts(config, clip, steps)
     contents = {index: file_sha256(path) for index, path in files.items()}
     result = Propagation(config.propagate, clip, steps, files, contents, cuts, config.seed)
-    made = result.make()
-
-    def watchers() -> Sequence[Watcher]:
-        return [result.measures(), *_closeness(config, clip)]
-
-    yield StreamedEdit(
-        config.label,
-        partial(result.frames, made),
-        {"frames": made, "keyframes": contents, "cuts": cuts, "truth": config.truth},
-        RESULT,
-        tuple(files),
-        watchers,
-        partial(result.figures, made),
-        partial(_means, result),
-        reference=config.truth,
-    )
+    edit = result.edit(config.label, RESULT, reference=config.truth)
+    needs = {**edit.needs, "truth": config.truth}
+    watchers, means = partial(_watchers, config, result), partial(_means, result)
+    yield replace(edit, needs=needs, watchers=watchers, means=means)
     if config.truth:
-        compared = steps.keep(
-            "compare",
-            lambda: _compare(config, result),
-            needs={"frames": made, "keyframes": contents, "clip": clip, "truth": config.truth},
-        )
-        yield Findings(**compared.value)
-    yield Findings(pictures=[_key_picture(clip, result.pictures, contents)])
+        yield Findings(**steps.keep("compare", lambda: _compare(config, result), needs={**needs, "clip": clip}).value)
+    needs = {"clip": clip, "keyframes": contents}
+    rows = "of the clip, and as they were given"
+    yield Findings(pictures=[key_picture(clip, shown_of(list(files)), lambda: result.pictures, rows, needs)])
 
 
 def find_cuts(config: PropagateRunConfig, clip: Clip, steps: Steps) -> list[int]:
     """First frames of the shots after the first."""
-
     if config.cuts == "auto":
         step = steps.keep("scene cuts", lambda: list(scene_cuts(iter(clip.video.frames))), needs={"clip": clip})
         cuts: list[int] = step.value
@@ -105,7 +84,7 @@ def _compare(config: PropagateRunConfig, result: Propagation) -> dict[str, Any]:
         versions = {BY_FLOW: partial(_by_flow, result), **versions}
     found: dict[str, Any] = {"plots": {}, "figures": {}}
     for label, frames in versions.items():
-        watchers = [result.measures(), *_closeness(config, result.clip)]
+        watchers = _watchers(config, result)
         deque(watch(frames(), watchers), maxlen=0)
         series = series_of(watchers)
         for name, values in series.items():
@@ -138,12 +117,13 @@ def _held(result: Propagation) -> Iterator[np.ndarray]:
 def _reference(config: PropagateRunConfig, clip: Clip) -> Iterator[np.ndarray]:
     """The frames as they should look, at the working size."""
     assert config.truth
-    for frame in clip.same_frames(config.truth):
-        yield stretch_frames(frame, clip.size)
+    return (stretch_frames(frame, clip.size) for frame in clip.same_frames(config.truth))
 
 
-def _closeness(config: PropagateRunConfig, clip: Clip) -> list[Watcher]:
-    return [Closeness(_reference(config, clip))] if config.truth else []
+def _watchers(config: PropagateRunConfig, result: Propagation) -> list[Watcher]:
+    """All that measures one version of the clip, also against the reference, if there is one."""
+    closeness = [Closeness(_reference(config, result.clip))] if config.truth else []
+    return [result.measures(), *closeness]
 
 
 def _means(result: Propagation, series: Mapping[str, Sequence[float]]) -> dict[str, float]:
@@ -154,17 +134,6 @@ def _means(result: Propagation, series: Mapping[str, Sequence[float]]) -> dict[s
         if name in series:
             means[f"{name}@1"] = float(np.asarray(series[name])[made or [0]].mean())
     return means
-
-
-def _key_picture(clip: Clip, keyframes: Pictures, contents: Mapping[int, str]) -> Picture:
-    """Some key frames: of the clip, and as they were given."""
-    shown = list(keyframes)[:: max(1, -(-len(keyframes) // SHOWN))]
-
-    def draw() -> np.ndarray:
-        return contact_rows(list(dict(clip.pick(shown)).values()), list(map(keyframes.__getitem__, shown)))
-
-    caption = f"Key frames {', '.join(map(str, shown))}: of the clip, and as they were given."
-    return Picture("Key frames", caption, "keys.png", draw, {"clip": clip, "keyframes": dict(contents)})
 
 
 class Closeness:

@@ -47,6 +47,11 @@ class Interval:
         return f"frame {self.start}" if self.stop == self.start + 1 else f"frames {self.start}-{self.stop - 1}"
 
     @property
+    def stem(self) -> str:
+        """The name of its files."""
+        return f"{self.start:06d}-{self.stop - 1:06d}"
+
+    @property
     def frames(self) -> range:
         """The frames to make."""
         return range(self.start, self.stop)

@@ -84,7 +84,7 @@ class Context:
 
     def path(self, interval: Interval, what: str) -> Path:
         """The archive of what is unfinished of an interval: its source, or what was made in a direction."""
-        return self.folder / f"{interval.start:06d}-{interval.stop - 1:06d}.{what}.zip"
+        return self.folder / f"{interval.stem}.{what}.zip"
 
     def made(self, interval: Interval) -> list[Direction]:
         """The directions that are done."""
