@@ -225,7 +225,7 @@ def test_only_motion_back_to_the_reference_counts(translator, frames, baseline):
     results = []
     for change in (other_way, hidden):
         subject = translator()
-        subject.flow_fn = lambda *args, change=change, **options: change(FLOW(*args, **options))
+        subject.motion = lambda *args, change=change, **options: change(FLOW(*args, **options))
         results.append(run(subject, frames))
     assert np.array_equal(results[0], baseline)
     assert not np.array_equal(results[1][1], baseline[1])
@@ -241,7 +241,7 @@ def test_each_reference_has_its_own_mask(translator, frames):
             return replace(pair, occ_bwd=torch.full_like(pair.occ_bwd, hidden))
 
         subject = translator(inpaint=False, shape_window=None)  # the masks serve the blend alone
-        subject.flow_fn = flow
+        subject.motion = flow
         return run(subject, frames)[-1]
 
     results = {hidden: last_key(*hidden) for hidden in itertools.product((False, True), repeat=2)}

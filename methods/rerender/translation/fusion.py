@@ -43,11 +43,6 @@ def latent_flow(flow: Tensor, factor: int) -> Tensor:
     return resize_flow(flow, (width // factor, height // factor))
 
 
-def both_occluded(occluded_previous: Tensor, occluded_anchor: Tensor) -> Tensor:
-    """Pixels that neither reference shows, bool [B, 1, H, W]: there the model paints freely."""
-    return occluded_previous & occluded_anchor
-
-
 def flat_region(mask: Tensor) -> Tensor:
     """1 where the 3 x 3 Prewitt gradient of `mask` [B, 1, h, w] is exactly 0, else 0: away from the mask's edges."""
     padded = F.pad(mask, (1, 1, 1, 1), mode="replicate")

@@ -6,20 +6,20 @@ Yang et al., "Rerender A Video", section 4.1. `Translator` holds what one key fr
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rerender.translation.adain import match_colors
 from rerender.translation.attention import cross_frame_sites
-from rerender.translation.colors import match_colors
 from rerender.translation.conditions import Controls, map_to_condition
 from rerender.translation.fusion import (
     blend_reference,
-    both_occluded,
     fidelity_encode,
     latent_flow,
     latent_mask,
@@ -47,12 +47,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class FlowFn(Protocol):
-    """Motion between two frames; `functools.partial(videoedit.motion.estimators.flow_pair, estimator)` is one."""
-
-    def __call__(self, first: np.ndarray, second: np.ndarray, /, *, indices: tuple[int, int]) -> FlowPair: ...
-
-
 @dataclass(frozen=True)
 class Reference:
     """An earlier key frame's result seen from the current frame."""
@@ -70,7 +64,7 @@ class Translator:
         models: Models,
         controls: Controls,
         settings: TranslateConfig,
-        flow_fn: FlowFn,
+        motion: Callable[..., FlowPair],  # of two frames and their `indices`, as `flow_pair` with an estimator
         *,
         prompt: str,
         negative_prompt: str = "",
@@ -79,7 +73,7 @@ class Translator:
         self.models = models
         self.controls = controls
         self.settings = settings
-        self.flow_fn = flow_fn
+        self.motion = motion
         self.seed = seed
         self.factor = codec.spatial_factor(models.vae)
         self.negative_embeds, self.prompt_embeds = encode_prompts(models, [negative_prompt, prompt]).split(1)
@@ -95,7 +89,8 @@ class Translator:
 
     def start_shot(self) -> None:
         """Forget everything: the next frame is an anchor."""
-        self.memory = self._empty_memory()
+        dtype = getattr(torch, self.settings.store_dtype) if self.settings.store_dtype else None
+        self.memory = Memory(FeatureStore(self.settings.store_device, dtype))
 
     @property
     def previous(self) -> Key | None:
@@ -112,7 +107,9 @@ class Translator:
         if memory.anchor is None or memory.previous is None:
             pixels = self._translate_anchor(frame)
         else:
-            _check_size(frame, memory.anchor.frame)
+            own, first = (f"{x.shape[1]}x{x.shape[0]}" for x in (frame, memory.anchor.frame))
+            if own != first:
+                raise InputError(f"a key frame is {own} pixels, the first of its shot {first}; give frames of one size")
             ties = self._ties(frame, index, memory.anchor, memory.previous)
             pixels = self._sample(frame, self._source(frame), self.steps, ties)
         memory.add(Key(index, frame, pixels))
@@ -124,14 +121,8 @@ class Translator:
 
     def load(self, path: Path) -> None:
         """Go on where `save` was called; WeightsError if the file is damaged or of another run."""
-        memory = self._empty_memory()
-        memory.load(path, self.identity, self.models)
-        self.memory = memory
-
-    def _empty_memory(self) -> Memory:
-        s = self.settings
-        dtype = getattr(torch, s.store_dtype) if s.store_dtype else None
-        return Memory(FeatureStore(s.store_device, dtype))
+        self.start_shot()
+        self.memory.load(path, self.identity, self.models)
 
     # -- one key frame ---------------------------------------------------------------------------------
 
@@ -171,7 +162,7 @@ class Translator:
         )
 
     def _reference(self, key: Key, frame: np.ndarray, index: int) -> Reference:
-        pair = self.flow_fn(key.frame, frame, indices=(key.index, index))
+        pair = self.motion(key.frame, frame, indices=(key.index, index))
         flow = pair.bwd.to(key.pixels)
         return Reference(warp(key.pixels, flow), flow, pair.occ_bwd.to(key.pixels.device))
 
@@ -184,8 +175,9 @@ class Translator:
             latents = fidelity_encode(self._encode, self._decode, pixels, self.factor)
         else:
             latents = self._encode(pixels)
-        unseen = both_occluded(previous.occluded, anchor.occluded)
-        mask = latent_mask(self._soft(unseen if self.settings.inpaint else torch.zeros_like(unseen)), self.factor)
+        # The model paints freely where neither shows anything.
+        unseen = previous.occluded & anchor.occluded & self.settings.inpaint
+        mask = latent_mask(self._soft(unseen), self.factor)
         return Target(latents * mask, mask)
 
     def _soft(self, occluded: Tensor) -> Tensor:
@@ -215,14 +207,3 @@ class Translator:
 def _frame(pixels: Tensor) -> np.ndarray:
     """Float [1, 3, H, W] in [-1, 1] -> uint8 [H, W, 3]."""
     return codec.pixels_to_frames(pixels[:, None])[0]
-
-
-def _check_size(frame: np.ndarray, anchor: np.ndarray) -> None:
-    if frame.shape != anchor.shape:
-        raise InputError(
-            f"a key frame is {_size(frame)} pixels, the first of its shot {_size(anchor)}; give frames of one size"
-        )
-
-
-def _size(frame: np.ndarray) -> str:
-    return f"{frame.shape[1]}x{frame.shape[0]}"
