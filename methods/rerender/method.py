@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from videoedit.types import Models
 EDIT = "edit.mp4"
 
 
-class Rerender:
+class Rerender(ExitStack):
     """Translates key frames: ``Rerender(models).keyframes(frames, "an elephant in the desert", interval=10)``.
 
     `controls` are texts like those of ``--control``. What is made is kept by `steps`, without them in a temporary
@@ -48,18 +48,8 @@ class Rerender:
         self.specs = [ControlSpec.parse(text) for text in controls]
         self.config = config or TranslateConfig()
         self.flow, self.allow_pickle, self.seed = flow, allow_pickle, seed
-        self._stack = ExitStack()
-        self.steps = steps or self._stack.enter_context(temporary_steps("rerender"))
-
-    def close(self) -> None:
-        """Forget what was kept in a temporary folder."""
-        self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+        super().__init__()
+        self.steps = steps or self.enter_context(temporary_steps("rerender"))
 
     @cached_property
     def identity(self) -> dict[str, Any]:

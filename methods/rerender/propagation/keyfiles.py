@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,11 @@ def find_keyframes(given: Sequence[Path], selected: range, size: tuple[int, int]
     if not given:
         raise ConfigError("no key frames were given; name a folder or files with --keyframes")
     found: dict[int, Path] = {}
-    for path in (path for place in given for path in _pictures(place)):
-        number = _number(path)
+    for path in chain.from_iterable(map(_pictures, given)):
+        numbers = re.findall(r"\d+", path.stem)
+        if not numbers:
+            raise InputError(f"{path} has no frame number in its name; call it {path.stem}-0010{path.suffix}, say")
+        number = int(numbers[-1])
         if number not in selected:
             raise InputError(f"{path} is for frame {number}, but the edited frames are {span(selected)}; {COUNTING}")
         index = selected.index(number)
@@ -57,20 +61,11 @@ def _pictures(place: Path) -> Iterator[Path]:
     files = [path for path in sorted(place.iterdir()) if path.is_file() and not path.name.startswith(".")]
     pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not pictures:
-        raise InputError(
-            f"no key frame is in {place}: expected png, jpg or webp files named by frame, such as 0010.png"
-        )
+        raise InputError(f"no key frame is in {place}: expected png, jpg or webp files named by frame, as 0010.png")
     if others := [path.name for path in files if path not in pictures]:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         logger.warning("in %s, %s%s is no png, jpg or webp and was left out", place, others[0], more)
     yield from pictures
-
-
-def _number(path: Path) -> int:
-    numbers = re.findall(r"\d+", path.stem)
-    if not numbers:
-        raise InputError(f"{path} has no frame number in its name; call it {path.stem}-0010{path.suffix}, say")
-    return int(numbers[-1])
 
 
 def _check_sizes(files: dict[int, Path], size: tuple[int, int]) -> None:
@@ -94,9 +89,7 @@ def _checked_size(path: Path) -> tuple[int, int]:
             if getattr(picture, "n_frames", 1) > 1:
                 raise InputError(f"{path} is an animation; give one picture for each key frame")
             if picture.has_transparency_data and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
-                raise InputError(
-                    f"{path} has transparent parts; lay it over its frame and save it without transparency"
-                )
+                raise InputError(f"{path} has transparent parts; lay it over its frame and save it without them")
             sideways = picture.getexif().get(ORIENTATION) in SIDEWAYS
             return (picture.height, picture.width) if sideways else picture.size
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:

@@ -26,6 +26,10 @@ from videoedit.errors import MethodError, ToolError, VideoEditError
 logger = logging.getLogger("videoedit.rerender")
 
 ATTEMPTS = 2
+GIVEN_UP = (
+    "worker {death} at {name}, and so did the one before it; what is finished is kept: free some memory, or take "
+    "fewer workers (--workers 1) or a smaller --size, and give the command again"
+)
 STARTUP = "import sys; sys.path[:] = {path!r}; from rerender.propagation.workers import serve; serve({handle})"
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 
@@ -89,16 +93,9 @@ def run_jobs(
                         logger.warning("worker %s at %s, which is now done once more", value, job.name)
                         ready.appendleft(job)
                     else:
-                        failures.append(_given_up(job.name, value))
+                        failures.append(ToolError(GIVEN_UP.format(death=value, name=job.name)))
     if failures:
         raise failures[0]
-
-
-def _given_up(name: str, death: str) -> ToolError:
-    return ToolError(
-        f"worker {death} at {name}, and so did the one before it; what is finished is kept: free some memory, or take "
-        "fewer workers (--workers 1) or a smaller --size, and give the command again"
-    )
 
 
 @contextlib.contextmanager

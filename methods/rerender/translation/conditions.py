@@ -158,17 +158,21 @@ def controls_identity(
     return identity
 
 
+def local_folder(spec: ControlSpec, base: Path | None) -> Path | None:
+    """The folder on this disk that holds the ControlNet, if one does; `base` is that of the base model."""
+    beside = [base / f"controlnet-{spec.kind}"] if base and spec.source is None else []
+    places = [*beside, Path(spec.source or USUAL[spec.kind]).expanduser()]
+    return next((place for place in places if place.is_dir()), None)
+
+
 def _locate(spec: ControlSpec, models: Models, allow_pickle: bool, *, fetch: bool = True) -> Path | None:
     """The folder that holds the ControlNet; without `fetch` None for one that is not on this disk."""
-    name = spec.source or USUAL[spec.kind]
-    folder = Path(name).expanduser()
-    if models.folder and spec.source is None and (models.folder / f"controlnet-{spec.kind}").is_dir():
-        folder = models.folder / f"controlnet-{spec.kind}"
-    if folder.is_dir():
+    if folder := local_folder(spec, models.folder):
         return folder
+    name = spec.source or USUAL[spec.kind]
     if spec.source is None and is_embedded(models.name):
         raise WeightsError(f"the embedded model has no ControlNet for {spec.kind!r}, only for canny; use canny")
-    if folder.exists() or not HUB_ID.fullmatch(name):
+    if Path(name).expanduser().exists() or not HUB_ID.fullmatch(name):
         raise WeightsError(
             f"there is no ControlNet {name!r}; expected a folder in diffusers' layout (config.json and weights), "
             "or a hub id like 'owner/model'"
