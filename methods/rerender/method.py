@@ -162,9 +162,9 @@ def _pictures(method: Rerender, clip: Clip, chosen: Chosen, translated: Step) ->
         return method.controls.maps(frame)[0]
 
     def draw_flow() -> np.ndarray:
-        sources = dict(clip.pick(shown[:2]))
-        pair = method.motion(*sources.values(), indices=shown[:2])
-        return flow_sheet(*sources.values(), edited()[shown[0]], pair)
+        before, after = dict(clip.pick(shown[:2])).values()
+        pair = method.motion(before, after, indices=shown[:2])
+        return flow_sheet(before, after, edited()[shown[0]], pair)
 
     rows = "source, what the ControlNet follows, translated"
     yield key_picture(clip, shown, edited, rows, needs, control if method.specs else None)

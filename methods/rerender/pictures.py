@@ -36,8 +36,9 @@ def key_picture(
     """Some key frames: of the clip, what a ControlNet follows, if one does, and edited; `rows` says so."""
 
     def draw() -> np.ndarray:
-        sources = list(dict(clip.pick(shown)).values())
-        return contact_rows(sources, list(map(control, sources)) if control else [], list(map(edited().get, shown)))
+        sources, results = list(dict(clip.pick(shown)).values()), edited()
+        followed = list(map(control, sources)) if control else []
+        return contact_rows(sources, followed, list(map(results.__getitem__, shown)))
 
     return Picture("Key frames", f"Key frames {', '.join(map(str, shown))}: {rows}.", "keys.png", draw, needs)
 

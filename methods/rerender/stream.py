@@ -62,17 +62,15 @@ def _choose(config: KeyframesConfig, count: int, frames: Callable[[], Iterator[n
     cuts = choosing.scene_cuts(frames()) if config.scene_cuts else ()
     if config.indices is not None:
         return Chosen(choosing.explicit(count, config.indices, cuts), cuts)
-    if config.adaptive:
-        changes = choosing.changes(frames())
+    changes = choosing.changes(frames()) if config.adaptive else None
 
     def rule(interval: int) -> tuple[int, ...]:
-        if config.adaptive:
-            return choosing.adaptive(changes, (interval + 1) // 2, interval, cuts)
-        return choosing.uniform(count, interval, cuts)
+        if changes is None:
+            return choosing.uniform(count, interval, cuts)
+        return choosing.adaptive(changes, (interval + 1) // 2, interval, cuts)
 
-    if config.interval is None:
-        return Chosen(choosing.at_most(config.most, count, rule), cuts)
-    return Chosen(rule(config.interval), cuts)
+    keys = choosing.at_most(config.most, count, rule) if config.interval is None else rule(config.interval)
+    return Chosen(keys, cuts)
 
 
 # ----------------------------------------------------------------------------------------------- propagating
@@ -181,19 +179,14 @@ def propagate(
     clip: Clip,
     steps: Steps,
     *,
-    keyframes: Mapping[int, Path],
-    contents: Mapping[int, str],
-    cuts: Sequence[int],
-    seed: int,
     title: str,
     file: str,
-    name: str = "propagate",
     prompt: str = "",
     reference: Path | None = None,
+    **given: Any,
 ) -> StreamedEdit:
-    """Carry edited key frames to every frame of a streamed clip; see `Propagation` and its `edit`."""
-    made = Propagation(config, clip, steps, keyframes, contents, cuts, seed, name)
-    return made.edit(title, file, prompt=prompt, reference=reference)
+    """Carry edited key frames to every frame of a streamed clip; `given` are the other fields of `Propagation`."""
+    return Propagation(config, clip, steps, **given).edit(title, file, prompt=prompt, reference=reference)
 
 
 def _mean_warp_error(series: Mapping[str, Sequence[float]]) -> dict[str, float]:

@@ -11,9 +11,16 @@ import psutil
 import pytest
 
 from rerender.config import PropagateConfig
-from rerender.propagation.archive import FrameArchive, new_archive
 from rerender.propagation.interval import Interval, intervals
-from rerender.propagation.units import Context, count_steps, make_frames, read_figures, stitch
+from rerender.propagation.units import (
+    Context,
+    FrameArchive,
+    count_steps,
+    make_frames,
+    new_archive,
+    read_figures,
+    stitch,
+)
 from videoedit.config import build_config
 from videoedit.errors import ConfigError
 from videoedit.motion.estimators import Dis

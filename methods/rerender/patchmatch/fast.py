@@ -22,7 +22,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 inlined = njit(forceinline=True)
-scramble, draw = inlined(reference.scramble), inlined(reference.draw)
+scramble: Any = inlined(reference.scramble)
+draw: Any = inlined(reference.draw)
 
 
 def _borrowed(_, array):  # type: ignore[no-untyped-def]
@@ -145,15 +146,6 @@ def evaluate(source, target, field, errors, active):  # type: ignore[no-untyped-
             if active[y, x]:
                 cx, cy = np.int64(field[y, x, 0]), np.int64(field[y, x, 1])
                 errors[y, x] = patch_error(source, target, width, channels, cx, cy, x, y, np.int64(2**62))
-
-
-@compiled
-def count(field, usage):  # type: ignore[no-untyped-def]
-    """Add up in `usage` how often each source pixel lies in a chosen patch."""
-    height, width = usage.shape
-    for y in range(height):
-        for x in range(width):
-            use(usage, field[y, x, 0], field[y, x, 1], 1)
 
 
 @compiled

@@ -27,7 +27,11 @@ def freeu(unet: Any, b1: float, b2: float, s1: float, s2: float) -> Iterator[Non
     widths = sorted(set(unet.config.block_out_channels), reverse=True)
     scales: dict[int, tuple[float, float]] = dict(zip(widths, ((b1, s1), (b2, s2)), strict=False))
     controls: list[Tensor] = []  # by ControlNets, one for each skip of the current call, in the encoder's order
-    handles = [unet.register_forward_pre_hook(_collector(controls), with_kwargs=True)]
+
+    def collect(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        controls[:] = kwargs.get("down_block_additional_residuals") or ()
+
+    handles = [unet.register_forward_pre_hook(collect, with_kwargs=True)]
     try:
         for position, (resnet, hidden) in enumerate(_decoder(unet)):
             if scales.get(hidden, (1, 1)) != (1, 1):
@@ -70,15 +74,6 @@ def _decoder(unet: Any) -> Iterator[tuple[nn.Module, int]]:
         for resnet in block.resnets:
             yield resnet, hidden
             hidden = resnet.out_channels
-
-
-def _collector(controls: list[Tensor]) -> Any:
-    """A hook of the UNet that keeps what the caller adds to the skips."""
-
-    def hook(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        controls[:] = kwargs.get("down_block_additional_residuals") or ()
-
-    return hook
 
 
 def _scaler(position: int, width: int, b: float, s: float, controls: list[Tensor]) -> Any:

@@ -15,16 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rerender.translation import fusion
 from rerender.translation.adain import match_colors
 from rerender.translation.attention import cross_frame_sites
 from rerender.translation.conditions import Controls, map_to_condition
-from rerender.translation.fusion import (
-    blend_reference,
-    fidelity_encode,
-    latent_flow,
-    latent_mask,
-    soft_mask,
-)
 from rerender.translation.keyframe import Network, Target, Ties, translate_keyframe
 from rerender.translation.memory import Key, Memory
 from rerender.translation.schedule import StepSchedule, step_schedule
@@ -156,8 +150,8 @@ class Translator:
         from_anchor = self._reference(anchor, frame, index)
         from_previous = from_anchor if previous is anchor else self._reference(previous, frame, index)
         return Ties(
-            latent_flow(from_anchor.flow, self.factor),
-            latent_mask(self._soft(from_anchor.occluded), self.factor),
+            fusion.latent_flow(from_anchor.flow, self.factor),
+            fusion.latent_mask(self._soft(from_anchor.occluded), self.factor),
             lambda latents: self._target(self._decode(latents), from_previous, from_anchor),
         )
 
@@ -168,21 +162,21 @@ class Translator:
 
     def _target(self, direct: Tensor, previous: Reference, anchor: Reference) -> Target:
         """The warped results where they show something, elsewhere `direct`, the first pass's own; well encoded."""
-        pixels = blend_reference(
+        pixels = fusion.blend_reference(
             direct, previous.pixels, self._soft(previous.occluded), anchor.pixels, self._soft(anchor.occluded)
         )
         if self.settings.fidelity:
-            latents = fidelity_encode(self._encode, self._decode, pixels, self.factor)
+            latents = fusion.fidelity_encode(self._encode, self._decode, pixels, self.factor)
         else:
             latents = self._encode(pixels)
         # The model paints freely where neither shows anything.
         unseen = previous.occluded & anchor.occluded & self.settings.inpaint
-        mask = latent_mask(self._soft(unseen), self.factor)
+        mask = fusion.latent_mask(self._soft(unseen), self.factor)
         return Target(latents * mask, mask)
 
     def _soft(self, occluded: Tensor) -> Tensor:
         """With a seam of a latent cell: 9 pixels for a factor of 8, as officially."""
-        return soft_mask(occluded, self.factor + 1)
+        return fusion.soft_mask(occluded, self.factor + 1)
 
     # -- pixels and latents ----------------------------------------------------------------------------
 
