@@ -99,9 +99,8 @@ def intervals(num_frames: int, keys: Iterable[int], cuts: Sequence[int] = ()) ->
         own = [key for key in keys if start <= key < stop]
         if not own:
             raise InputError(
-                f"frames {start} to {stop - 1} are a shot of their own (a scene cut on either side, or an end of the "
-                f"clip) and hold no key frame; edit one of them, frame {start} say, or allow key frames to serve "
-                "across cuts with --set cuts=[]"
+                f"frames {start} to {stop - 1} are a shot of their own and hold no key frame; edit one of them, frame "
+                f"{start} say, or allow key frames to serve across cuts with --set cuts=[]"
             )
         sides: list[int | None] = [None, *own, None]
         for left, right in itertools.pairwise(sides):
@@ -144,15 +143,10 @@ def propagate_patchmatch(
             (positional_image(start), positional_image(places), POSITIONAL),
             (style, advance(before, motion.bwd, motion.occ_bwd), TEMPORAL),
         ]
-        init = _nearest_pixels(places) if preset == FROM_FLOW else None
+        nearest = places.round().clip(0, start[-1, -1]).astype(np.int32)
+        init = nearest if preset == FROM_FLOW else None
         before, error = synthesize(style, guides, preset=preset, seed=seed, init=init)
         yield Made(before, error)
-
-
-def _nearest_pixels(places: np.ndarray) -> np.ndarray:
-    """Positions as whole pixels inside the frame, int32 [H, W, 2]."""
-    height, width = places.shape[:2]
-    return places.round().clip(0, [width - 1, height - 1]).astype(np.int32)
 
 
 def propagate_flow(

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from rerender.translation import fusion
-from rerender.translation.adain import match_colors
 from rerender.translation.attention import cross_frame_sites
 from rerender.translation.conditions import Controls, map_to_condition
 from rerender.translation.keyframe import Network, Target, Ties, translate_keyframe
@@ -183,7 +182,7 @@ class Translator:
     def _source(self, frame: np.ndarray) -> Tensor:
         """Clean latents of the source, in the anchor's colours if it has its own."""
         palette = self.memory.palette
-        recolored = frame if palette is None else match_colors(frame, palette)
+        recolored = frame if palette is None else fusion.match_colors(frame, palette)
         return self._encode(codec.frames_to_pixels(recolored[None])[0].to(self.models.device))
 
     def _encode(self, pixels: Tensor) -> Tensor:
