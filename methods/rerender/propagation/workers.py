@@ -19,7 +19,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, Protocol
 
 from videoedit.errors import MethodError, ToolError, VideoEditError
 
@@ -34,9 +34,13 @@ STARTUP = "import sys; sys.path[:] = {path!r}; from rerender.propagation.workers
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 
 
-Job = (
-    Any  # to be pickled; has a `name` for the user ("frames 11-19, forward"), and leaves files by `run(context, step)`
-)
+class Job(Protocol):
+    """A piece of work that can be pickled. It leaves a file; nothing is returned."""
+
+    @property
+    def name(self) -> str: ...  # as the user reads it: "frames 11-19, forward"
+
+    def run(self, context: Any, step: Callable[[], None]) -> None: ...  # calls `step` after each of its parts
 
 
 def run_jobs(
@@ -49,7 +53,6 @@ def run_jobs(
 ) -> None:
     """Run every job, and those that `follow` from a finished one, in `workers` processes.
 
-    A job's ``run(context, step)`` calls `step` after each of its parts.
     `jobs` is drawn from when a worker is free, not before. `context` goes to every worker once. `advance` hears how
     many steps were done; less than zero when those of a dead worker are lost. After a job has failed no other is begun,
     but those at work end well; then the first error is raised: the job's own, or ToolError for a job over which
@@ -69,6 +72,7 @@ def run_jobs(
             for connection in wait(list(busy)):
                 worker = busy[connection]  # type: ignore[index]
                 job, (event, value) = worker.job, worker.hear()
+                assert job is not None
                 if event == "step":
                     advance(1)
                 elif event == "done":

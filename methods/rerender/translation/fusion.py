@@ -1,9 +1,9 @@
 """Ties of a key frame to the anchor and to the key before it: masks, the blended target, fused latents, colours.
 
-Rerender-A-Video, sections 4.1.2 and 4.1.3 (colours, after Huang & Belongie, AdaIN, 2017). Tensors are ``[B, C, H, W]`` at the resolution of pixels, ``[B, C, h, w]`` at that of
-latents, `factor` pixels apart. Occlusion maps are bool, True = occluded; a soft mask is 1 where the warped picture must
-not be trusted, a latent mask 1 where it may. Flow is as in `videoedit.motion.flow`: from the current key to the
-reference.
+Rerender-A-Video, sections 4.1.2 and 4.1.3 (colours, after Huang & Belongie, AdaIN, 2017). Tensors are ``[B, C, H, W]``
+at the resolution of pixels, ``[B, C, h, w]`` at that of latents, `factor` pixels apart. Occlusion maps are bool, True =
+occluded; a soft mask is 1 where the warped picture must not be trusted, a latent mask 1 where it may. Flow is as in
+`videoedit.motion.flow`: from the current key to the reference.
 """
 
 from __future__ import annotations
