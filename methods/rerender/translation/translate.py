@@ -97,14 +97,16 @@ class Translator:
         After an error the memory may hold parts of the unfinished frame: `load` a saved one, or `start_shot`.
         """
         memory = self.memory
-        if memory.anchor is None or memory.previous is None:
-            pixels = self._translate_anchor(frame)
-        else:
+        if memory.anchor and memory.previous:
             own, first = (f"{x.shape[1]}x{x.shape[0]}" for x in (frame, memory.anchor.frame))
             if own != first:
                 raise InputError(f"a key frame is {own} pixels, the first of its shot {first}; give frames of one size")
-            ties = self._ties(frame, index, memory.anchor, memory.previous)
-            pixels = self._sample(frame, self._source(frame), self.steps, ties)
+            pixels = self._sample(frame, self.steps, self._ties(frame, index, memory.anchor, memory.previous))
+        else:
+            if not self.settings.preserve_color:
+                free = replace(self.steps, start=0, inject=None)  # from pure noise; what it remembers is overwritten
+                memory.palette = _frame(self._sample(frame, free))
+            pixels = self._sample(frame, self.steps)
         memory.add(Key(index, frame, pixels))
         return _frame(pixels)
 
@@ -119,13 +121,8 @@ class Translator:
 
     # -- one key frame ---------------------------------------------------------------------------------
 
-    def _translate_anchor(self, frame: np.ndarray) -> Tensor:
-        if not self.settings.preserve_color:
-            free = replace(self.steps, start=0, inject=None)  # from pure noise; what it remembers is overwritten below
-            self.memory.palette = _frame(self._sample(frame, self._source(frame), free))
-        return self._sample(frame, self._source(frame), self.steps)
-
-    def _sample(self, frame: np.ndarray, source: Tensor, steps: StepSchedule, ties: Ties | None = None) -> Tensor:
+    def _sample(self, frame: np.ndarray, steps: StepSchedule, ties: Ties | None = None) -> Tensor:
+        source = self._source(frame)
         network = Network(self.models.unet, self._denoiser(frame), self.schedule)
         latents = translate_keyframe(network, source, self.memory, steps, self.settings, seed=self.seed, ties=ties)
         return self._decode(latents)
