@@ -118,7 +118,7 @@ def _held(result: Propagation) -> Iterator[np.ndarray]:
     for interval in result.intervals:
         for frame in interval.frames:
             backward = interval.backward_weight(frame) > 0.5
-            nearest[frame] = interval.key("backward" if backward else "forward")
+            nearest[frame] = interval.keys["backward" if backward else "forward"]
     for frame in range(result.clip.num_frames):
         yield result.pictures[nearest[frame]]
 

@@ -168,7 +168,7 @@ class Propagation:
             tuple(self.keyframes),
             lambda: [self.measures()],
             lambda: read_figures(count, self.archives),
-            _mean_warp_error,
+            lambda series: {"warp_error@1": float(np.mean(series["warp_error"]))},
             prompt,
             reference,
         )
@@ -187,7 +187,3 @@ def propagate(
 ) -> StreamedEdit:
     """Carry edited key frames to every frame of a streamed clip; `given` are the other fields of `Propagation`."""
     return Propagation(config, clip, steps, **given).edit(title, file, prompt=prompt, reference=reference)
-
-
-def _mean_warp_error(series: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    return {"warp_error@1": float(np.mean(series["warp_error"]))}

@@ -83,7 +83,7 @@ def test_weights_are_symmetric_and_rise_in_equal_steps():
 
 def test_walks_lead_away_from_the_key_frame():
     interval = Interval(1, 4, 0, 4)
-    assert [list(interval.walk(way)) for way in interval.directions] == [[1, 2, 3], [3, 2, 1]]
+    assert [list(interval.walk(way)) for way in interval.keys] == [[1, 2, 3], [3, 2, 1]]
     assert list(interval.span) == [0, 1, 2, 3, 4] and list(Interval(1, 4, 0, None).span) == [0, 1, 2, 3]
 
 

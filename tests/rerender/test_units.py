@@ -85,7 +85,7 @@ def test_only_finished_frames_stay_and_only_what_is_missing_is_made_again(calm: 
 def test_a_unit_that_is_there_is_used(calm: np.ndarray, tmp_path: Path):
     first = PARTS[0]
     white = np.full_like(FRAMES[0], 255)
-    for way in first.directions:
+    for way in first.keys:
         with new_archive(tmp_path / f"work/{first.start:06d}-{first.stop - 1:06d}.{way}.zip") as archive:
             for frame in first.frames:
                 archive.put(frame, white, np.zeros(white.shape[:2]))

@@ -62,14 +62,10 @@ class Interval:
         return range(self.start - (self.left is not None), self.stop + (self.right is not None))
 
     @property
-    def directions(self) -> tuple[Direction, ...]:
-        keys: dict[Direction, int | None] = {"forward": self.left, "backward": self.right}
-        return tuple(direction for direction, key in keys.items() if key is not None)
-
-    def key(self, direction: Direction) -> int:
-        key = self.left if direction == "forward" else self.right
-        assert key is not None
-        return key
+    def keys(self) -> dict[Direction, int]:
+        """The key frame that the frames are made from, in each direction that there is."""
+        sides: dict[Direction, int | None] = {"forward": self.left, "backward": self.right}
+        return {direction: key for direction, key in sides.items() if key is not None}
 
     def walk(self, direction: Direction) -> range:
         """The frames to make, in the order in which one is made from the other."""

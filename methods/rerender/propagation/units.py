@@ -127,7 +127,7 @@ class Context:
 
     def made(self, interval: Interval) -> list[Direction]:
         """The directions that are done."""
-        return [way for way in interval.directions if self.path(interval, way).is_file()]
+        return [way for way in interval.keys if self.path(interval, way).is_file()]
 
     def motion(self, source: FrameArchive, before: int, after: int) -> FlowPair:
         """`fwd` from frame `before` to its neighbour `after`, `bwd` back; either may be the earlier one in the clip."""
@@ -159,13 +159,13 @@ def make_frames(
     for part in context.folder.glob(".*.part*"):  # left by a killed worker
         part.unlink()
     height, width, _ = next(iter(keyframes.values())).shape
-    steps = sum(len(interval.directions) * len(interval.frames) for interval in todo)
+    steps = sum(len(interval.keys) * len(interval.frames) for interval in todo)
     run_jobs(
         _jobs(frames, keyframes, todo, context),
         context,
         workers=min(
             context.config.workers or worthwhile_workers(steps, width * height, context.config),
-            sum(len(interval.directions) for interval in todo),
+            sum(len(interval.keys) for interval in todo),
         ),
         follow=partial(_follow, context),
         advance=advance,
@@ -177,7 +177,7 @@ def count_steps(targets: Mapping[Interval, Path], context: Context | None = None
     total = 0
     for interval, path in targets.items():
         whole = context is None or path.is_file()
-        made = len(interval.directions) + 1 if whole else len(context.made(interval)) if context else 0
+        made = len(interval.keys) + 1 if whole else len(context.made(interval)) if context else 0
         total += made * len(interval.frames)
     return total
 
@@ -219,7 +219,7 @@ class Unit:
 
     @property
     def name(self) -> str:
-        return f"{self.interval}, {self.direction} from key frame {self.interval.key(self.direction)}"
+        return f"{self.interval}, {self.direction} from key frame {self.interval.keys[self.direction]}"
 
     def run(self, context: Context, step: Callable[[], None]) -> None:
         target = context.path(self.interval, self.direction)
@@ -229,7 +229,7 @@ class Unit:
                 step()
 
     def _make(self, source: FrameArchive, context: Context) -> Iterator[tuple[int, Made]]:
-        config, key, walk = context.config, self.interval.key(self.direction), self.interval.walk(self.direction)
+        config, key, walk = context.config, self.interval.keys[self.direction], self.interval.walk(self.direction)
         pairs = zip((key, *walk), walk, strict=False)
         steps = ((source.image(frame), context.motion(source, before, frame)) for before, frame in pairs)
         if config.propagator == "flow":
@@ -253,7 +253,7 @@ class Blend:
     def run(self, context: Context, step: Callable[[], None]) -> None:
         if not self.target.is_file():  # else a worker died while tidying up
             self._blend(context, step)
-        for what in ("source", *self.interval.directions):
+        for what in ("source", *self.interval.keys):
             context.path(self.interval, what).unlink(missing_ok=True)
 
     def _blend(self, context: Context, step: Callable[[], None]) -> None:
@@ -261,7 +261,7 @@ class Blend:
         made: dict[Direction, Callable[[int], Made]] = {}
         with contextlib.ExitStack() as stack:
             source = stack.enter_context(FrameArchive(context.path(self.interval, "source")))
-            for way in self.interval.directions:
+            for way in self.interval.keys:
                 made[way] = partial(_read, stack.enter_context(FrameArchive(context.path(self.interval, way))))
             result = stack.enter_context(new_archive(self.target))
             config, motion = context.config, partial(context.motion, source)
@@ -294,14 +294,14 @@ def _jobs(
                     index, frame = next(numbered)
                 archive.put(index, frame)
         made = context.made(interval)
-        for direction in interval.directions:
+        for direction, key in interval.keys.items():
             if direction not in made:
-                yield Unit(interval, direction, keyframes[interval.key(direction)], target)
-        if len(made) == len(interval.directions):
+                yield Unit(interval, direction, keyframes[key], target)
+        if len(made) == len(interval.keys):
             yield Blend(interval, target)
 
 
 def _follow(context: Context, job: Unit | Blend) -> list[Blend]:
     """The blend of an interval, once all its directions are there."""
-    whole = len(context.made(job.interval)) == len(job.interval.directions)
+    whole = len(context.made(job.interval)) == len(job.interval.keys)
     return [Blend(job.interval, job.target)] if isinstance(job, Unit) and whole else []

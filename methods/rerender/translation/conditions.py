@@ -251,9 +251,7 @@ def _annotator(name: str, models: Models, instead: str) -> Detector:
     try:
         detector = getattr(controlnet_aux, name).from_pretrained("lllyasviel/Annotators").to(models.device)
     except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"the weights of {name} could not be fetched from the hub ({first_line(error)}); use {instead} instead"
-        ) from error
+        raise WeightsError(f"{name} could not be fetched from the hub ({first_line(error)}); use {instead}") from error
 
     def detect(frame: np.ndarray) -> np.ndarray:
         side = min(frame.shape[:2])

@@ -35,7 +35,8 @@ class Hed(nn.Module):
         return net.eval().requires_grad_(False).to(device)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        size, hidden, sides = pixels.shape[-2:], pixels - self.norm, []
+        size, hidden = pixels.shape[-2:], pixels - self.norm
+        sides: list[Tensor] = []
         for block in self.children():
             if sides:
                 hidden = F.max_pool2d(hidden, 2, ceil_mode=True)
