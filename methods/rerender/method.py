@@ -104,7 +104,8 @@ class Rerender(ExitStack):
         state = self.steps.scratch(".state.safetensors")
         if state.is_file():
             translator.load(state)
-        last = translator.previous.index if translator.previous else -1
+        previous = translator.memory.previous
+        last = previous.index if previous else -1
         todo = [index for index in chosen.indices if index > last]
         with self.steps.progress.stage("key frames", len(chosen.indices), len(chosen.indices) - len(todo)) as advance:
             for index, frame in clip.pick(todo):

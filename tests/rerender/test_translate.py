@@ -137,7 +137,7 @@ def test_fused_passes_equal_whole_ones_bit_for_bit(translator, frames, baseline)
     assert np.array_equal(run(whole, frames), baseline)
     fused = translator()
     run(fused, frames)
-    assert torch.equal(fused.previous.pixels, whole.previous.pixels)
+    assert torch.equal(fused.memory.previous.pixels, whole.memory.previous.pixels)
 
 
 def test_evaluations_of_a_key_frame(translator, models, frames):
@@ -170,7 +170,7 @@ def test_a_loaded_state_goes_on_to_the_same_bytes(translator, frames, tmp_path, 
     second = translator(**settings)
     second.load(tmp_path / "state.safetensors")
     assert np.array_equal(run(second, frames, (0, 2, 4, 6)[done:]), expected[done:])
-    assert torch.equal(second.previous.pixels, whole.previous.pixels)
+    assert torch.equal(second.memory.previous.pixels, whole.memory.previous.pixels)
 
 
 def test_a_wrong_state_is_refused(translator, frames, tmp_path):
@@ -209,7 +209,7 @@ def test_each_shot_has_its_own_anchor(translator, frames):
     subject = translator()
     run(subject, frames, (0, 3))
     subject.start_shot()
-    assert subject.previous is None
+    assert subject.memory.previous is None
     assert np.array_equal(run(subject, frames, (4, 7)), run(translator(), frames, (4, 7)))
 
 

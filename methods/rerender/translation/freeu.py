@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ def freeu(unet: Any, b1: float, b2: float, s1: float, s2: float) -> Iterator[Non
     try:
         for position, (resnet, hidden) in enumerate(_decoder(unet)):
             if scales.get(hidden, (1, 1)) != (1, 1):
-                hook = _scaler(position, hidden, *scales[hidden], controls)
+                hook = partial(_scale, position, hidden, *scales[hidden], controls)
                 handles.append(resnet.register_forward_pre_hook(hook))
         yield
     finally:
@@ -76,18 +77,16 @@ def _decoder(unet: Any) -> Iterator[tuple[nn.Module, int]]:
             hidden = resnet.out_channels
 
 
-def _scaler(position: int, width: int, b: float, s: float, controls: list[Tensor]) -> Any:
-    """A hook of the decoder's residual block number `position`, whose input is cat(hidden, skip + control)."""
-
-    def hook(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        hidden, skip = args[0][:, :width], args[0][:, width:]
-        if b != 1:
-            hidden = amplify(hidden, b)
-        if s != 1 and controls:
-            control = controls[-1 - position]
-            skip = scale_low(skip - control, s) + control
-        elif s != 1:
-            skip = scale_low(skip, s)
-        return torch.cat([hidden, skip], dim=1), *args[1:]
-
-    return hook
+def _scale(
+    position: int, width: int, b: float, s: float, controls: list[Tensor], _: nn.Module, args: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """Hook of the decoder's residual block number `position`, whose input is cat(hidden, skip + control)."""
+    hidden, skip = args[0][:, :width], args[0][:, width:]
+    if b != 1:
+        hidden = amplify(hidden, b)
+    if s != 1 and controls:
+        control = controls[-1 - position]
+        skip = scale_low(skip - control, s) + control
+    elif s != 1:
+        skip = scale_low(skip, s)
+    return torch.cat([hidden, skip], dim=1), *args[1:]

@@ -85,11 +85,6 @@ class Translator:
         dtype = getattr(torch, self.settings.store_dtype) if self.settings.store_dtype else None
         self.memory = Memory(FeatureStore(self.settings.store_device, dtype))
 
-    @property
-    def previous(self) -> Key | None:
-        """The last translated key frame of this shot."""
-        return self.memory.previous
-
     @torch.no_grad()
     def translate(self, frame: np.ndarray, index: int) -> np.ndarray:
         """The edited key frame, uint8 [H, W, 3], of source frame number `index`, which has the same shape.
