@@ -72,7 +72,7 @@ PROPAGATE = MethodSpec(
     licence="Follows EbSynth (public domain), whose PatchMatch Adobe has patented (US 8,861,869); "
     "the flow propagator does without it.",
     flags=(
-        Flag("--keyframes", ("keyframes",), "Edited key frames: folders, or files named by frame.", Path, multiple=True),
+        Flag("--keyframes", ("keyframes",), "Edited key frames: folders or files named by frame.", Path, multiple=True),
         *_PROPAGATION,
     ),
 )
