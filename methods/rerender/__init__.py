@@ -14,7 +14,7 @@ from videoedit.plugins import Flag, MethodSpec, StageSpec
 
 if TYPE_CHECKING:
     from rerender.method import Rerender
-    from rerender.propagation.arrays import propagate
+    from rerender.propagation.units import propagate
 
 __all__ = ["METHOD", "PROPAGATE", "Rerender", "propagate"]
 
@@ -72,19 +72,13 @@ PROPAGATE = MethodSpec(
     licence="Follows EbSynth (public domain), whose PatchMatch Adobe has patented (US 8,861,869); "
     "the flow propagator does without it.",
     flags=(
-        Flag(
-            "--keyframes",
-            ("keyframes",),
-            "Edited key frames, a folder or a file named by its frame's number.",
-            Path,
-            multiple=True,
-        ),
+        Flag("--keyframes", ("keyframes",), "Edited key frames: folders or files named by frame.", Path, multiple=True),
         *_PROPAGATION,
     ),
 )
 
 
-_WHERE = {"Rerender": "rerender.method", "propagate": "rerender.propagation.arrays"}
+_WHERE = {"Rerender": "rerender.method", "propagate": "rerender.propagation.units"}
 
 
 def __getattr__(name: str) -> Any:

@@ -75,12 +75,10 @@ def adaptive(
     differs most from the frame before becomes a key frame, if that leaves `smallest` frames on either side. Shots
     shorter than `smallest` have their first and last frame only.
     """
-    if not 1 <= smallest <= largest:
-        raise ConfigError(f"key frame intervals of {smallest} to {largest} frames are impossible; give 1 <= min <= max")
-    if largest < 2 * smallest - 1:
+    if smallest < 1 or largest < 2 * smallest - 1:
         raise ConfigError(
-            f"key frame intervals of {smallest} to {largest} frames cannot always be made: {largest + 1} frames "
-            f"have no such parts; give a longest of at least {2 * smallest - 1}"
+            f"key frame intervals of {smallest} to {largest} frames cannot always be made; give a shortest of at least "
+            f"1 and a longest of at least {2 * max(smallest, 1) - 1}"
         )
     return _union(_split(changes, start, stop - 1, smallest, largest) for start, stop in shots(len(changes), cuts))
 
@@ -118,18 +116,14 @@ def _differences(frames: Iterable[np.ndarray]) -> Iterator[tuple[float, float]]:
     """For every frame but the first, against the one before: (mean Lab difference, share of the histogram changed)."""
     previous: tuple[np.ndarray, np.ndarray] | None = None
     for frame in frames:
-        lab = cv2.cvtColor(_thumbnail(frame), cv2.COLOR_RGB2LAB)
+        scale = min(1.0, _THUMBNAIL / max(frame.shape[:2]))
+        size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
+        lab = cv2.cvtColor(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
         histogram = np.histogramdd(lab.reshape(-1, 3), bins=8, range=[(0, 256)] * 3)[0] / (lab.size / 3)
         if previous is not None:
             jump = float(cv2.absdiff(lab, previous[0]).mean())
             yield jump, float(np.abs(histogram - previous[1]).sum() / 2)
         previous = lab, histogram
-
-
-def _thumbnail(frame: np.ndarray) -> np.ndarray:
-    scale = min(1.0, _THUMBNAIL / max(frame.shape[:2]))
-    size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
-    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
 
 
 def _nearby(jumps: np.ndarray, i: int) -> float:

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from rerender.config import RerenderConfig, TranslateConfig
 from rerender.keyframes import uniform
-from rerender.pictures import flow_sheet
+from rerender.pictures import flow_sheet, key_picture, shown_of
 from rerender.stream import Chosen, choose_keyframes, flow_of, propagate
 from rerender.translation.conditions import Controls, ControlSpec, controls_identity, load_controls
 from rerender.translation.translate import Translator
 from videoedit.deliver import Findings, Picture, StreamedEdit
-from videoedit.media.images import Pictures, contact_rows, read_image, write_image
+from videoedit.media.images import Pictures, read_image, write_image
 from videoedit.motion.estimators import flow_name, load_flow
 from videoedit.runs.clip import Clip
 from videoedit.runs.steps import Step, Steps, temporary_steps
 from videoedit.types import Models
 
 EDIT = "edit.mp4"
-SHOWN = 8  # key frames in the report's picture
 
 
-class Rerender:
+class Rerender(ExitStack):
     """Translates key frames: ``Rerender(models).keyframes(frames, "an elephant in the desert", interval=10)``.
 
     `controls` are texts like those of ``--control``. What is made is kept by `steps`, without them in a temporary
@@ -49,18 +48,8 @@ class Rerender:
         self.specs = [ControlSpec.parse(text) for text in controls]
         self.config = config or TranslateConfig()
         self.flow, self.allow_pickle, self.seed = flow, allow_pickle, seed
-        self._stack = ExitStack()
-        self.steps = steps or self._stack.enter_context(temporary_steps("rerender"))
-
-    def close(self) -> None:
-        """Forget what was kept in a temporary folder."""
-        self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+        super().__init__()
+        self.steps = steps or self.enter_context(temporary_steps("rerender"))
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -100,27 +89,23 @@ class Rerender:
     def translate(self, clip: Clip, chosen: Chosen, prompt: str, negative_prompt: str = "") -> Step:
         """Translate the chosen key frames, to ``keys/NNNNNN.png``; each shot has its own anchor."""
 
-        def make() -> None:
-            self._translate(clip, chosen, self._translator(prompt, negative_prompt))
-
         return self.steps.keep(
             "translate",
-            make,
+            lambda: self._translate(clip, chosen, prompt, negative_prompt),
             needs={"clip": clip, "keyframes": chosen, "prompt": prompt, "negative_prompt": negative_prompt,
                    "translate": self.config, "seed": self.seed, "model": self.models, **self.identity},
             files=[_key_file(index) for index in chosen.indices],
         )  # fmt: skip
 
-    def _translator(self, prompt: str, negative_prompt: str) -> Translator:
-        return Translator(self.models, self.controls, self.config, self.motion,
-                          prompt=prompt, negative_prompt=negative_prompt, seed=self.seed)  # fmt: skip
-
-    def _translate(self, clip: Clip, chosen: Chosen, translator: Translator) -> None:
+    def _translate(self, clip: Clip, chosen: Chosen, prompt: str, negative_prompt: str) -> None:
         """Go through the key frames in order; after each, what the next one depends on is saved."""
+        translator = Translator(self.models, self.controls, self.config, self.motion,
+                                prompt=prompt, negative_prompt=negative_prompt, seed=self.seed)  # fmt: skip
         state = self.steps.scratch(".state.safetensors")
         if state.is_file():
             translator.load(state)
-        last = translator.previous.index if translator.previous else -1
+        previous = translator.memory.previous
+        last = previous.index if previous else -1
         todo = [index for index in chosen.indices if index > last]
         with self.steps.progress.stage("key frames", len(chosen.indices), len(chosen.indices) - len(todo)) as advance:
             for index, frame in clip.pick(todo):
@@ -140,11 +125,6 @@ def key_paths(step: Step) -> dict[int, Path]:
     return {int(path.stem): path for path in step.paths.values()}
 
 
-def key_contents(step: Step) -> Mapping[int, str]:
-    """Their hashes by index."""
-    return {int(Path(name).stem): sha256 for name, sha256 in step.contents.items()}
-
-
 def edits(config: RerenderConfig, models: Models, clip: Clip, steps: Steps) -> Iterator[StreamedEdit | Findings]:
     """Choose key frames, translate them by the prompt, and unless `until` says keyframes carry them to every frame."""
     c = config
@@ -159,7 +139,7 @@ def edits(config: RerenderConfig, models: Models, clip: Clip, steps: Steps) -> I
             clip,
             steps,
             keyframes=key_paths(translated),
-            contents=key_contents(translated),
+            contents={int(Path(name).stem): sha256 for name, sha256 in translated.contents.items()},
             cuts=chosen.cuts,
             seed=c.seed,
             title=c.prompt,
@@ -173,30 +153,26 @@ def edits(config: RerenderConfig, models: Models, clip: Clip, steps: Steps) -> I
 
 def _pictures(method: Rerender, clip: Clip, chosen: Chosen, translated: Step) -> Iterator[Picture]:
     """Some key frames: of the clip, what the ControlNets follow, translated; and the motion between the first two."""
-    shown = chosen.indices[:: max(1, -(-len(chosen.indices) // SHOWN))]
+    shown = shown_of(chosen.indices)
     needs = {"translate": translated, "shown": shown}
-    caption = f"Key frames {', '.join(map(str, shown))}: source, what the ControlNet follows, translated."
-    draw = partial(_key_sheet, method, clip, shown, translated)
-    yield Picture("Key frames", caption, "keys.png", draw, needs)
-    if len(chosen.indices) > 1:
+
+    def edited() -> Pictures:
+        return Pictures(key_paths(translated))
+
+    def control(frame: np.ndarray) -> np.ndarray:
+        return method.controls.maps(frame)[0]
+
+    def draw_flow() -> np.ndarray:
+        before, after = dict(clip.pick(shown[:2])).values()
+        pair = method.motion(before, after, indices=shown[:2])
+        return flow_sheet(before, after, edited()[shown[0]], pair)
+
+    rows = "source, what the ControlNet follows, translated"
+    yield key_picture(clip, shown, edited, rows, needs, control if method.specs else None)
+    if len(shown) > 1:
         first, second = shown[:2]
         caption = (
             f"From key frame {first} to {second}: the flow back to frame {first} (hue = direction, strength = "
             f"length), where frame {first} shows nothing of it (white), the edited key frame {first} warped."
         )
-        draw = partial(_flow_sheet, method, clip, first, second, translated)
-        yield Picture("Flow and occlusion", caption, "flow.png", draw, needs)
-
-
-def _key_sheet(method: Rerender, clip: Clip, shown: Sequence[int], translated: Step) -> np.ndarray:
-    sources = list(dict(clip.pick(shown)).values())
-    maps = [method.controls.maps(frame)[0] for frame in sources] if method.specs else []
-    edited = Pictures(key_paths(translated))
-    return contact_rows(sources, maps, [edited[index] for index in shown])
-
-
-def _flow_sheet(method: Rerender, clip: Clip, first: int, second: int, translated: Step) -> np.ndarray:
-    sources = dict(clip.pick((first, second)))
-    pair = method.motion(sources[first], sources[second], indices=(first, second))
-    edited = Pictures(key_paths(translated))
-    return flow_sheet(sources[first], sources[second], edited[first], pair)
+        yield Picture("Flow and occlusion", caption, "flow.png", draw_flow, needs)

@@ -13,16 +13,30 @@ from videoedit.errors import ConfigError, InputError, hint
 
 logger = logging.getLogger(__name__)
 
-DEFAULTS: dict[str, Any] = {  # of the official `RerenderConfig.create_from_parameters`
-    "frame_count": None,
-    "interval": 10,
+SAME = {  # official key -> ours of the same value, and the official default
+    "input": ("clip", None),
+    "prompt": ("prompt", None),
+    "a_prompt": ("prompt_suffix", ""),
+    "n_prompt": ("negative_prompt", ""),
+    "frame_count": ("video.num_frames", None),
+    "interval": ("keyframes.interval", 10),
+    "ddim_steps": ("translate.steps", 20),
+    "scale": ("translate.guidance_scale", 7.5),
+    "cross_period": ("translate.attention_window", [0, 1]),
+    "warp_period": ("translate.shape_window", [0, 0.1]),
+    "mask_period": ("translate.fusion_window", [0.5, 0.8]),
+    "ada_period": ("translate.adain_window", [1.0, 1.0]),
+    "mask_strength": ("translate.fusion_strength", 0.5),
+    "inner_strength": ("translate.inner_strength", 0.9),
+    "smooth_boundary": ("translate.smooth_boundary", True),
+    "color_preserve": ("translate.preserve_color", True),
+    "loose_cfattn": ("translate.loose_attention", False),
+    "freeu_args": ("translate.freeu", [1, 1, 1, 1]),
+}
+OTHER: dict[str, Any] = {  # the defaults of those that are translated
     "crop": [0, 0, 0, 0],
     "image_resolution": 512,
-    "sd_model": None,
-    "a_prompt": "",
-    "n_prompt": "",
-    "ddim_steps": 20,
-    "scale": 7.5,
+    "sd_model": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "control_type": "HED",
     "canny_low": 100,
     "canny_high": 200,
@@ -30,63 +44,24 @@ DEFAULTS: dict[str, Any] = {  # of the official `RerenderConfig.create_from_para
     "seed": -1,
     "x0_strength": -1,
     "style_update_freq": 10,
-    "cross_period": [0, 1],
-    "warp_period": [0, 0.1],
-    "mask_period": [0.5, 0.8],
-    "ada_period": [1.0, 1.0],
-    "mask_strength": 0.5,
-    "inner_strength": 0.9,
-    "smooth_boundary": True,
-    "color_preserve": True,
-    "loose_cfattn": False,
-    "freeu_args": [1, 1, 1, 1],
 }
 REQUIRED = ("input", "prompt")
 MISSPELT = {"color_perserve": "color_preserve"}  # so in the official code, which thereby never reads the right word
-WITHOUT_EFFECT = (  # named on the command line, depending on the machine, or of old versions and no longer read
-    "output",
-    "work_dir",
-    "key_subdir",
-    "use_limit_device_resolution",
-    "warp_step",
-    "ada_step",
-)
-FIELDS = {  # official key -> ours, the same value
-    "input": "clip",
-    "prompt": "prompt",
-    "a_prompt": "prompt_suffix",
-    "n_prompt": "negative_prompt",
-    "frame_count": "video.num_frames",
-    "interval": "keyframes.interval",
-    "ddim_steps": "translate.steps",
-    "scale": "translate.guidance_scale",
-    "mask_strength": "translate.fusion_strength",
-    "inner_strength": "translate.inner_strength",
-    "smooth_boundary": "translate.smooth_boundary",
-    "color_preserve": "translate.preserve_color",
-    "loose_cfattn": "translate.loose_attention",
-    "freeu_args": "translate.freeu",
-}
-WINDOWS = {
-    "cross_period": "translate.attention_window",
-    "warp_period": "translate.shape_window",
-    "mask_period": "translate.fusion_window",
-    "ada_period": "translate.adain_window",
-}
-STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+# Named on the command line, depending on the machine, or of old versions and no longer read:
+WITHOUT_EFFECT = ("output", "work_dir", "key_subdir", "use_limit_device_resolution", "warp_step", "ada_step")
 
 
 def import_config(path: Path) -> dict[str, Any]:
-    """A config file as nested settings: ours as it is, an official JSON translated."""
+    """A config file as nested settings: ours as it is, a JSON of the official code (it has an `input`) translated."""
     if path.suffix.lower() != ".json":
         return read_yaml(path)
-    data = _read_json(path)
-    return translate_official(path, data) if is_official(data) else data
-
-
-def is_official(data: dict[str, Any]) -> bool:
-    """Tell whether a parsed file is a config of the official code."""
-    return "input" in data
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"config file {path} cannot be read as JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"config file {path} holds a {type(data).__name__}, expected an object")
+    return translate_official(path, data) if "input" in data else data
 
 
 def translate_official(path: Path, given: dict[str, Any]) -> dict[str, Any]:
@@ -97,30 +72,26 @@ def translate_official(path: Path, given: dict[str, Any]) -> dict[str, Any]:
     """
     given = {MISSPELT.get(key, key): value for key, value in given.items()}
     _check_keys(path, given)
-    values = DEFAULTS | given
+    values = {key: default for key, (_, default) in SAME.items()} | OTHER | given
     settings: dict[str, Any] = {"translate": {"compat": "official"}, "keyframes": {"scene_cuts": False}}
     settings["propagate"] = {"preset": "official", "poisson": True}
-    for key, ours in FIELDS.items():
+    for key, (ours, _) in SAME.items():
         if values[key] is not None:
             set_value(settings, ours, _as_floats(values[key]))
-    for key, ours in WINDOWS.items():
-        set_value(settings, ours, _window(values[key]))
     settings["clip"] = near_file(path, values["input"])
-    settings["model"] = near_file(path, values["sd_model"]) if values["sd_model"] else STABLE_DIFFUSION
+    settings["model"] = near_file(path, values["sd_model"] or OTHER["sd_model"])
     settings["controls"] = [f"{values['control_type'].lower()}:{values['control_strength']:g}"]
-    settings["translate"]["canny"] = [values["canny_low"], values["canny_high"]]
-    settings["translate"]["strength"] = official_strength(values["x0_strength"])
-    settings["translate"]["update_every"] = update_every(values["style_update_freq"], values["interval"])
+    strength = float(values["x0_strength"])
+    settings["translate"] |= {
+        "canny": [values["canny_low"], values["canny_high"]],
+        "strength": strength if 0 < strength <= 1 else None,  # officially the source is then never put in
+        "update_every": update_every(values["style_update_freq"], values["interval"]),
+    }
     if values["seed"] >= 0:
         settings["seed"] = values["seed"]
-    if size := _size(Path(settings["clip"]), values):
+    if size := _size(Path(settings["clip"]), values["image_resolution"]):
         set_value(settings, "video.size", size)
     return settings
-
-
-def official_strength(x0_strength: float) -> float | None:
-    """Ours for an `x0_strength`; above 1, at 0 and below the official code never puts the source in: pure noise."""
-    return float(x0_strength) if 0 < x0_strength <= 1 else None
 
 
 def update_every(frequency: int, interval: int) -> int:
@@ -140,18 +111,8 @@ def official_size(width: int, height: int, resolution: int = 512) -> tuple[int, 
     return round(width / 64) * 64, round(height / 64) * 64
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"config file {path} cannot be read as JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"config file {path} holds a {type(data).__name__}, expected an object")
-    return data
-
-
 def _check_keys(path: Path, given: dict[str, Any]) -> None:
-    known = (*REQUIRED, *DEFAULTS, *WITHOUT_EFFECT)
+    known = (*SAME, *OTHER, *WITHOUT_EFFECT)
     for key in given:
         if key not in known:
             raise ConfigError(f"{path}: unknown key {key!r} for a Rerender-A-Video config{hint(key, known)}")
@@ -161,23 +122,19 @@ def _check_keys(path: Path, given: dict[str, Any]) -> None:
         logger.warning("%s: crop %s is not applied; crop the clip before", path, given["crop"])
 
 
-def _window(period: list[float]) -> list[float] | None:
-    """A first step after the last one means never."""
-    return [float(edge) for edge in period] if period[0] <= period[1] else None
-
-
 def _as_floats(value: Any) -> Any:
-    return [float(x) for x in value] if isinstance(value, list) else value
+    """A list as floats, but a window whose first step comes after its last, which means never, as None."""
+    if not isinstance(value, list):
+        return value
+    return None if len(value) == 2 and value[0] > value[1] else [float(x) for x in value]
 
 
-def _size(clip: Path, values: dict[str, Any]) -> list[int] | None:
+def _size(clip: Path, resolution: int) -> list[int] | None:
     """The official working size of the (cropped) clip, if the clip is there to be looked at."""
     from videoedit.media.video import probe
 
-    if not clip.is_file():
-        return None
     try:
         info = probe(clip)
     except InputError:
         return None  # whoever opens the clip says what is wrong with it
-    return list(official_size(info.width, info.height, values["image_resolution"]))
+    return list(official_size(info.width, info.height, resolution))

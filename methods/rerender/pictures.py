@@ -1,18 +1,46 @@
-"""A picture for the report: flow and occlusion between two key frames."""
+"""Pictures for the report: some key frames, and the flow and occlusion between two of them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import torch
 
+from videoedit.deliver import Picture
 from videoedit.media.images import contact_rows
 from videoedit.motion.flow import warp
 
 if TYPE_CHECKING:
     from videoedit.motion.estimators import FlowPair
+    from videoedit.runs.clip import Clip
+
+SHOWN = 8  # key frames in a picture
+
+
+def shown_of(indices: Sequence[int]) -> Sequence[int]:
+    """At most `SHOWN` key frames of all, evenly."""
+    return indices[:: max(1, -(-len(indices) // SHOWN))]
+
+
+def key_picture(
+    clip: Clip,
+    shown: Sequence[int],
+    edited: Callable[[], Mapping[int, np.ndarray]],
+    rows: str,
+    needs: Mapping[str, Any],
+    control: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Picture:
+    """Some key frames: of the clip, what a ControlNet follows, if one does, and edited; `rows` says so."""
+
+    def draw() -> np.ndarray:
+        sources, results = list(dict(clip.pick(shown)).values()), edited()
+        followed = list(map(control, sources)) if control else []
+        return contact_rows(sources, followed, list(map(results.__getitem__, shown)))
+
+    return Picture("Key frames", f"Key frames {', '.join(map(str, shown))}: {rows}.", "keys.png", draw, needs)
 
 
 def flow_sheet(first: np.ndarray, second: np.ndarray, edited: np.ndarray, pair: FlowPair) -> np.ndarray:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from rerender.config import KeyframesConfig, RerenderConfig
 from rerender.keyframes import at_most, explicit, uniform
 from rerender.propagation.cost import propagation_stage
 from rerender.translation.attention import stored_bytes
-from rerender.translation.conditions import ControlSpec
+from rerender.translation.conditions import ControlSpec, local_folder
 from rerender.translation.schedule import step_schedule
-from videoedit.models.shape import ModelShape
+from videoedit.models.weights import read_json
 from videoedit.runs.planning import Scene, StagePlan
 
 
@@ -23,13 +21,13 @@ def plan(config: RerenderConfig, scene: Scene) -> tuple[list[StagePlan], list[st
     """
     specs = [ControlSpec.parse(text) for text in config.controls]
     keys, choosing = plan_keyframes(config.keyframes, scene.frames)
-    evaluations = step_schedule(config.translate, config.translate.steps).evaluations
-    one = _count(config, scene.shape, scene.folder, specs, scene.size) if scene.known_shape else 0.0
+    steps = step_schedule(config.translate, config.translate.steps)
+    one = _count(config, scene, specs) if scene.known_shape else 0.0
     translate = StagePlan(
         "translate",
-        f"{keys} key frames x {evaluations} network evaluations (official: {2 * config.translate.steps})",
-        flops=keys * evaluations * one,
-        memory_mb=_store_mb(config, scene.shape, scene.size) if scene.folder else 0.0,
+        f"{keys} key frames x {steps.evaluations} network evaluations (official: {2 * config.translate.steps})",
+        flops=keys * steps.evaluations * one,
+        memory_mb=_store_mb(config, scene, len(steps.attention)) if scene.folder else 0.0,
     )
     stages = [choosing, translate]
     if config.until == "video":
@@ -37,44 +35,38 @@ def plan(config: RerenderConfig, scene: Scene) -> tuple[list[StagePlan], list[st
     return stages, ["Scene cuts, if there are any, add key frames."] if config.keyframes.scene_cuts else []
 
 
-def key_count(config: KeyframesConfig, frames: int) -> int:
-    """Key frames of one shot of so many frames; with adaptive intervals the most there may be."""
-    if config.indices is not None:
-        return len(explicit(frames, config.indices))
-    if config.interval is None:
-        return len(at_most(config.most, frames, lambda interval: uniform(frames, interval)))
-    return len(uniform(frames, (config.interval + 1) // 2 if config.adaptive else config.interval))
-
-
 def plan_keyframes(config: KeyframesConfig, frames: int) -> tuple[int, StagePlan]:
-    """The number of key frames among `frames` frames, and the rule; scene cuts, if there are any, add some."""
-    count = key_count(config, frames)
-    return count, StagePlan("key frames", f"{count} of {frames}, {_rule(config)}")
+    """The number of key frames among `frames` frames, and the rule; scene cuts, if there are any, add some.
 
-
-def _rule(config: KeyframesConfig) -> str:
+    With adaptive intervals it is the most there may be.
+    """
     if config.indices is not None:
-        return "as listed"
-    if config.interval is None:
-        return f"{'adaptively' if config.adaptive else 'evenly'}, at most {config.most}"
-    return f"adaptively, at most every {config.interval}" if config.adaptive else f"every {config.interval}"
+        count, rule = len(explicit(frames, config.indices)), "as listed"
+    elif config.interval is None:
+        count = len(at_most(config.most, frames, lambda interval: uniform(frames, interval)))
+        rule = f"{'adaptively' if config.adaptive else 'evenly'}, at most {config.most}"
+    elif config.adaptive:
+        count, rule = len(uniform(frames, (config.interval + 1) // 2)), f"adaptively, at most every {config.interval}"
+    else:
+        count, rule = len(uniform(frames, config.interval)), f"every {config.interval}"
+    return count, StagePlan("key frames", f"{count} of {frames}, {rule}")
 
 
-def _count(
-    config: RerenderConfig, shape: ModelShape, folder: Path | None, specs: list[ControlSpec], size: tuple[int, int]
-) -> float:
+def _count(config: RerenderConfig, scene: Scene, specs: list[ControlSpec]) -> float:
     """Floating point operations of one guided evaluation of the UNet and its ControlNets."""
     import torch
     from diffusers import ControlNetModel, UNet2DConditionModel
     from torch.utils.flop_counter import FlopCounterMode
 
+    shape, (width, height) = scene.shape, scene.size
+    folders = [found for spec in specs if (found := local_folder(spec, scene.folder))]
     batch = 1 if config.translate.guidance_scale == 1 else 2
     with torch.device("meta"):
         unet: Any = UNet2DConditionModel.from_config(shape.unet)
-        nets: list[Any] = [ControlNetModel.from_config(c) for spec in specs if (c := _control_config(spec, folder))]
-        latents = torch.empty(batch, shape.unet["in_channels"], size[1] // shape.factor, size[0] // shape.factor)
+        nets: list[Any] = [ControlNetModel.from_config(read_json(folder / "config.json")) for folder in folders]
+        latents = torch.empty(batch, shape.unet["in_channels"], height // shape.factor, width // shape.factor)
         embeds = torch.empty(batch, shape.text_length, shape.unet["cross_attention_dim"])
-        picture = torch.empty(batch, 3, size[1], size[0])
+        picture = torch.empty(batch, 3, height, width)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         unet(latents, 500, embeds)
         for net in nets:
@@ -82,18 +74,9 @@ def _count(
     return float(counter.get_total_flops())
 
 
-def _control_config(spec: ControlSpec, folder: Path | None) -> dict[str, Any] | None:
-    """A ControlNet's config, if it is on this disk."""
-    places = [Path(spec.source).expanduser()] if spec.source else [folder / f"controlnet-{spec.kind}"] if folder else []
-    file = next((place / "config.json" for place in places if (place / "config.json").is_file()), None)
-    config: dict[str, Any] | None = json.loads(file.read_text()) if file else None
-    return config
-
-
-def _store_mb(config: RerenderConfig, shape: ModelShape, size: tuple[int, int]) -> float:
+def _store_mb(config: RerenderConfig, scene: Scene, steps: int) -> float:
     """Memory of the features of the anchor and the previous key frame."""
-    settings = config.translate
-    steps = len(step_schedule(settings, settings.steps).attention)
-    itemsize = 2 if settings.store_dtype in ("float16", "bfloat16") else 4
-    latent_size = (size[0] // shape.factor, size[1] // shape.factor)
-    return stored_bytes(shape.unet, latent_size, steps, loose=settings.loose_attention, itemsize=itemsize) / 2**20
+    loose, factor = config.translate.loose_attention, scene.shape.factor
+    itemsize = 2 if config.translate.store_dtype in ("float16", "bfloat16") else 4
+    latent_size = (scene.size[0] // factor, scene.size[1] // factor)
+    return stored_bytes(scene.shape.unet, latent_size, steps, loose=loose, itemsize=itemsize) / 2**20

@@ -12,8 +12,8 @@ import numpy as np
 
 from rerender import keyframes as choosing
 from rerender.config import KeyframesConfig, PropagateConfig
-from rerender.propagation.interval import Interval, Settings, intervals
-from rerender.propagation.units import count_steps, make_frames, read_figures, stitch
+from rerender.propagation.interval import Interval, intervals
+from rerender.propagation.units import Context, count_steps, make_frames, read_figures, stitch
 from videoedit.deliver import StreamedEdit
 from videoedit.media.images import Pictures
 from videoedit.metrics.streams import FrameMeasures
@@ -42,12 +42,11 @@ class Chosen:
 
 def choose_keyframes(config: KeyframesConfig, clip: Clip, steps: Steps) -> Chosen:
     """Find scene cuts and choose key frames of a streamed clip, whose frames are compared at its working size."""
-
-    def make() -> dict[str, Any]:
-        chosen = _choose(config, clip.num_frames, clip.stream)
-        return {"indices": chosen.indices, "cuts": chosen.cuts}
-
-    found = steps.keep("key frames", make, needs={"clip": clip, "keyframes": config}).value
+    found = steps.keep(
+        "key frames",
+        lambda: _choose(config, clip.num_frames, clip.stream).identity,
+        needs={"clip": clip, "keyframes": config},
+    ).value
     chosen = Chosen(tuple(found["indices"]), tuple(found["cuts"]))
     if chosen.cuts:
         steps.note(f"Scene cuts before frames {list(chosen.cuts)}: nothing is carried over them.")
@@ -63,17 +62,15 @@ def _choose(config: KeyframesConfig, count: int, frames: Callable[[], Iterator[n
     cuts = choosing.scene_cuts(frames()) if config.scene_cuts else ()
     if config.indices is not None:
         return Chosen(choosing.explicit(count, config.indices, cuts), cuts)
-    if config.adaptive:
-        changes = choosing.changes(frames())
+    changes = choosing.changes(frames()) if config.adaptive else None
 
     def rule(interval: int) -> tuple[int, ...]:
-        if config.adaptive:
-            return choosing.adaptive(changes, (interval + 1) // 2, interval, cuts)
-        return choosing.uniform(count, interval, cuts)
+        if changes is None:
+            return choosing.uniform(count, interval, cuts)
+        return choosing.adaptive(changes, (interval + 1) // 2, interval, cuts)
 
-    if config.interval is None:
-        return Chosen(choosing.at_most(config.most, count, rule), cuts)
-    return Chosen(rule(config.interval), cuts)
+    keys = choosing.at_most(config.most, count, rule) if config.interval is None else rule(config.interval)
+    return Chosen(keys, cuts)
 
 
 # ----------------------------------------------------------------------------------------------- propagating
@@ -113,13 +110,9 @@ class Propagation:
         """The edited key frames, read from disk one at a time."""
         return Pictures(self.keyframes)
 
-    @cached_property
-    def _flow_name(self) -> str:
-        return flow_name(self.config.flow)
-
     def needs(self, interval: Interval) -> dict[str, Any]:
         """All that the frames of an interval follow from; frames count by their numbers in the file."""
-        numbers = self.clip.numbers
+        numbers, flow = self.clip.numbers, flow_name(self.config.flow)
         settings = {name: value for name, value in self.config.model_dump().items() if name not in ("workers", "flow")}
         return {
             "clip": self.clip.sha256,
@@ -127,49 +120,58 @@ class Propagation:
             "frames": [numbers[index] for index in (interval.start, interval.stop - 1)] + [numbers.step],
             "left": None if interval.left is None else self.contents[interval.left],
             "right": None if interval.right is None else self.contents[interval.right],
-            "flow": self._flow_name,
-            "flow_from": interval.start if self._flow_name.startswith("files-") else None,  # files go by indices
+            "flow": flow,
+            "flow_from": interval.start if flow.startswith("files-") else None,  # files go by indices
             "seed": self.seed,
             **settings,
         }
 
-    def make(self) -> Step:
-        """Make the frames of every interval that is not kept; each lies in an archive of its own."""
-        self._part = {_name(interval): interval for interval in self.intervals}
-        needs = {name: self.needs(interval) for name, interval in self._part.items()}
-        return self.steps.parts(self.name, f"{FRAMES}/{{}}.zip", needs, self._make)
+    @cached_property
+    def step(self) -> Step:
+        """The frames of every interval, made if they are not kept; each interval lies in an archive of its own."""
+        parts = {interval.stem: interval for interval in self.intervals}
 
-    def _make(self, missing: Mapping[str, Path]) -> None:
-        targets = {self._part[name]: path for name, path in missing.items()}
-        self.make_archives(targets, self.steps.scratch(".work"))
+        def make(missing: Mapping[str, Path]) -> None:
+            targets = {parts[stem]: path for stem, path in missing.items()}
+            self.make_archives(targets, self.steps.scratch(".work"))
+
+        needs = {stem: self.needs(interval) for stem, interval in parts.items()}
+        return self.steps.parts(self.name, f"{FRAMES}/{{}}.zip", needs, make)
 
     def make_archives(self, targets: Mapping[Interval, Path], work: Path) -> None:
         """Make the frames of intervals, each into its archive; what is unfinished lies in the folder `work`."""
-        c, steps = self.config, self.steps
-        settings = Settings(c.propagator, c.preset, c.blend, c.poisson, self.seed)
-        with steps.progress.stage(self.name, count_steps(targets), count_steps(targets, work)) as advance:
-            make_frames(self.clip.stream(), self.pictures, targets, settings, self.estimator, work,
-                        flow_folder=steps.path(FLOW), workers=c.workers, advance=advance)  # fmt: skip
+        context = Context(work, self.config, self.estimator, self.seed, self.steps.path(FLOW))
+        with self.steps.progress.stage(self.name, count_steps(targets), count_steps(targets, context)) as advance:
+            make_frames(self.clip.stream(), self.pictures, targets, context, advance)
 
-    def archives(self, step: Step) -> dict[Interval, Path]:
+    @property
+    def archives(self) -> dict[Interval, Path]:
         """The files of the finished frames of each interval."""
-        return dict(zip(self.intervals, step.paths.values(), strict=True))
-
-    def frames(self, step: Step) -> Iterator[np.ndarray]:
-        """All frames of the clip in order, uint8 [H, W, 3]."""
-        return stitch(self.clip.num_frames, self.pictures, self.archives(step))
+        return dict(zip(self.intervals, self.step.paths.values(), strict=True))
 
     def measures(self) -> FrameMeasures:
         """Figures of one version of the clip, on the flow that the run has kept."""
         return FrameMeasures(flow_of(self.steps, self.estimator), self.clip.stream(), self.cuts)
 
-    def figures(self, step: Step) -> dict[str, list[float]]:
-        """Patch error, share of the later key frame, and seams, of every frame."""
-        return read_figures(self.clip.num_frames, self.archives(step))
+    def edit(self, title: str, file: str, *, prompt: str = "", reference: Path | None = None) -> StreamedEdit:
+        """All frames of the clip, as an edit to deliver.
 
-
-def _name(interval: Interval) -> str:
-    return f"{interval.start:06d}-{interval.stop - 1:06d}"
+        Its series are warp error, color drift, sharpness, patch error, share taken from the later key frame, and seams,
+        of every frame.
+        """
+        count, needs = self.clip.num_frames, {"keyframes": dict(self.contents), "cuts": list(self.cuts)}
+        return StreamedEdit(
+            title,
+            lambda: stitch(count, self.pictures, self.archives),
+            {"frames": self.step, **needs},
+            file,
+            tuple(self.keyframes),
+            lambda: [self.measures()],
+            lambda: read_figures(count, self.archives),
+            lambda series: {"warp_error@1": float(np.mean(series["warp_error"]))},
+            prompt,
+            reference,
+        )
 
 
 def propagate(
@@ -177,36 +179,11 @@ def propagate(
     clip: Clip,
     steps: Steps,
     *,
-    keyframes: Mapping[int, Path],
-    contents: Mapping[int, str],
-    cuts: Sequence[int],
-    seed: int,
     title: str,
     file: str,
-    name: str = "propagate",
     prompt: str = "",
     reference: Path | None = None,
+    **given: Any,
 ) -> StreamedEdit:
-    """Carry edited key frames to every frame of a streamed clip, as an edit to deliver; `name` is that of the step.
-
-    `keyframes` are files of frames at the clip's working size, by index, `contents` their hashes. The edit's series are
-    warp error, color drift, sharpness, patch error, share taken from the later key frame, and seams, of every frame.
-    """
-    made = Propagation(config, clip, steps, keyframes, contents, cuts, seed, name)
-    step = made.make()
-    return StreamedEdit(
-        title,
-        partial(made.frames, step),
-        {"frames": step, "keyframes": dict(contents), "cuts": list(cuts)},
-        file,
-        tuple(keyframes),
-        lambda: [made.measures()],
-        partial(made.figures, step),
-        _mean_warp_error,
-        prompt,
-        reference,
-    )
-
-
-def _mean_warp_error(series: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    return {"warp_error@1": float(np.mean(series["warp_error"]))}
+    """Carry edited key frames to every frame of a streamed clip; `given` are the other fields of `Propagation`."""
+    return Propagation(config, clip, steps, **given).edit(title, file, prompt=prompt, reference=reference)

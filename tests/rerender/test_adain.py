@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from rerender.translation.adain import EPS, adain, statistics
+from rerender.translation.fusion import EPS, adain, statistics
 
 GOLDEN = load_file(Path(__file__).parents[1] / "data" / "rerender" / "adain.safetensors")
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rerender.command import find_keyframes
 from rerender.config import PropagateRunConfig
-from rerender.propagation.keyfiles import find_keyframes
 from videoedit.cli import main
 from videoedit.config import build_config
 from videoedit.errors import ConfigError, InputError, VideoEditError

@@ -13,7 +13,6 @@ from torch.testing import assert_close
 
 from rerender.translation.fusion import (
     blend_reference,
-    both_occluded,
     fidelity_encode,
     flat_region,
     latent_flow,
@@ -146,7 +145,7 @@ def test_target_picture_is_the_official_one(golden, masks, fidelity):
 
 
 def test_inpainting_mask_is_the_official_one(masks, fidelity):
-    both = both_occluded(masks["bwd_occ_pre"], masks["bwd_occ_0"])
+    both = masks["bwd_occ_pre"] & masks["bwd_occ_0"]
     assert torch.equal(both[:, 0], fidelity["bwd_occ"].bool())
     mask = latent_mask(soft_mask(both), 8)
     assert_close(mask[:, 0], fidelity["mask"], rtol=0, atol=1e-6)
@@ -159,7 +158,7 @@ def test_target_takes_anchor_over_previous_over_direct():
     doubt_anchor = torch.tensor([0.0, 0.0, 1.0, 1.0]).view(1, 1, 1, 4)
     blend = blend_reference(direct, previous, doubt_previous, anchor, doubt_anchor)
     assert blend[0, 0, 0].tolist() == [3, 3, 2, 1]
-    painted = both_occluded(doubt_previous.bool(), doubt_anchor.bool())
+    painted = doubt_previous.bool() & doubt_anchor.bool()
     assert painted[0, 0, 0].tolist() == [False, False, False, True]
 
 

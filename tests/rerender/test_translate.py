@@ -137,7 +137,7 @@ def test_fused_passes_equal_whole_ones_bit_for_bit(translator, frames, baseline)
     assert np.array_equal(run(whole, frames), baseline)
     fused = translator()
     run(fused, frames)
-    assert torch.equal(fused.previous.pixels, whole.previous.pixels)
+    assert torch.equal(fused.memory.previous.pixels, whole.memory.previous.pixels)
 
 
 def test_evaluations_of_a_key_frame(translator, models, frames):
@@ -170,7 +170,7 @@ def test_a_loaded_state_goes_on_to_the_same_bytes(translator, frames, tmp_path, 
     second = translator(**settings)
     second.load(tmp_path / "state.safetensors")
     assert np.array_equal(run(second, frames, (0, 2, 4, 6)[done:]), expected[done:])
-    assert torch.equal(second.previous.pixels, whole.previous.pixels)
+    assert torch.equal(second.memory.previous.pixels, whole.memory.previous.pixels)
 
 
 def test_a_wrong_state_is_refused(translator, frames, tmp_path):
@@ -209,7 +209,7 @@ def test_each_shot_has_its_own_anchor(translator, frames):
     subject = translator()
     run(subject, frames, (0, 3))
     subject.start_shot()
-    assert subject.previous is None
+    assert subject.memory.previous is None
     assert np.array_equal(run(subject, frames, (4, 7)), run(translator(), frames, (4, 7)))
 
 
@@ -225,7 +225,7 @@ def test_only_motion_back_to_the_reference_counts(translator, frames, baseline):
     results = []
     for change in (other_way, hidden):
         subject = translator()
-        subject.flow_fn = lambda *args, change=change, **options: change(FLOW(*args, **options))
+        subject.motion = lambda *args, change=change, **options: change(FLOW(*args, **options))
         results.append(run(subject, frames))
     assert np.array_equal(results[0], baseline)
     assert not np.array_equal(results[1][1], baseline[1])
@@ -241,7 +241,7 @@ def test_each_reference_has_its_own_mask(translator, frames):
             return replace(pair, occ_bwd=torch.full_like(pair.occ_bwd, hidden))
 
         subject = translator(inpaint=False, shape_window=None)  # the masks serve the blend alone
-        subject.flow_fn = flow
+        subject.motion = flow
         return run(subject, frames)[-1]
 
     results = {hidden: last_key(*hidden) for hidden in itertools.product((False, True), repeat=2)}

@@ -10,9 +10,18 @@ import numpy as np
 import psutil
 import pytest
 
-from rerender.propagation.archive import FrameArchive, new_archive
-from rerender.propagation.interval import Interval, Settings, intervals
-from rerender.propagation.units import count_steps, make_frames, read_figures, stitch
+from rerender.config import PropagateConfig
+from rerender.propagation.interval import Interval, intervals
+from rerender.propagation.units import (
+    Context,
+    FrameArchive,
+    count_steps,
+    make_frames,
+    new_archive,
+    read_figures,
+    stitch,
+)
+from videoedit.config import build_config
 from videoedit.errors import ConfigError
 from videoedit.motion.estimators import Dis
 from videoedit.testing import other_colors, panning
@@ -21,7 +30,7 @@ COUNT = 10
 FRAMES = panning(COUNT)
 KEYS = {0: other_colors(FRAMES)[0], 4: other_colors(FRAMES)[4], 8: other_colors(FRAMES)[8]}
 PARTS = intervals(COUNT, KEYS)
-QUICK = Settings(propagator="flow")
+QUICK = PropagateConfig(propagator="flow")
 
 
 def targets(folder: Path) -> dict[Interval, Path]:
@@ -29,9 +38,15 @@ def targets(folder: Path) -> dict[Interval, Path]:
     return {part: folder / f"{part.start}.zip" for part in PARTS}
 
 
-def make(folder: Path, settings: Settings = QUICK, workers: int = 1, frames=FRAMES, **options) -> np.ndarray:
-    places = targets(folder)
-    make_frames(frames, KEYS, places, settings, Dis(), folder / "work", workers=workers, **options)
+def context(folder: Path, config: PropagateConfig = QUICK, flow_folder: Path | None = None) -> Context:
+    return Context(folder / "work", config, Dis(), flow_folder=flow_folder)
+
+
+def make(
+    folder: Path, config: PropagateConfig = QUICK, workers: int = 1, frames=FRAMES, flow_folder=None, **options
+) -> np.ndarray:
+    places, config = targets(folder), config.model_copy(update={"workers": workers})
+    make_frames(frames, KEYS, places, context(folder, config, flow_folder), **options)
     return np.stack(list(stitch(COUNT, KEYS, places)))
 
 
@@ -42,9 +57,9 @@ def calm(tmp_path_factory) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [QUICK, Settings(preset="preview")], ids=["flow", "patchmatch"])
-def test_the_number_of_workers_changes_no_byte(settings: Settings, tmp_path: Path):
-    one, two, four = (make(tmp_path / str(workers), settings, workers) for workers in (1, 2, 4))
+@pytest.mark.parametrize("config", [QUICK, PropagateConfig(preset="preview")], ids=["flow", "patchmatch"])
+def test_the_number_of_workers_changes_no_byte(config: PropagateConfig, tmp_path: Path):
+    one, two, four = (make(tmp_path / str(workers), config, workers) for workers in (1, 2, 4))
     assert np.array_equal(one, two) and np.array_equal(one, four)
     assert (one[1] != KEYS[0]).any() and np.array_equal(one[4], KEYS[4])
 
@@ -55,7 +70,7 @@ def test_only_finished_frames_stay_and_only_what_is_missing_is_made_again(calm: 
     places = targets(tmp_path)
     assert sorted(tmp_path.glob("*.zip")) == list(places.values())
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["flow"]
-    assert sum(steps) == count_steps(places) == count_steps(places, tmp_path / "work") == 3 * 3 + 3 * 3 + 2 * 1
+    assert sum(steps) == count_steps(places) == count_steps(places, context(tmp_path)) == 3 * 3 + 3 * 3 + 2 * 1
 
     kept, lost, *_ = places.values()
     before = kept.stat().st_mtime_ns
@@ -70,12 +85,12 @@ def test_only_finished_frames_stay_and_only_what_is_missing_is_made_again(calm: 
 def test_a_unit_that_is_there_is_used(calm: np.ndarray, tmp_path: Path):
     first = PARTS[0]
     white = np.full_like(FRAMES[0], 255)
-    for way in first.directions:
+    for way in first.keys:
         with new_archive(tmp_path / f"work/{first.start:06d}-{first.stop - 1:06d}.{way}.zip") as archive:
             for frame in first.frames:
                 archive.put(frame, white, np.zeros(white.shape[:2]))
-    assert count_steps(targets(tmp_path), tmp_path / "work") == 6
-    result = make(tmp_path, Settings(propagator="flow", blend="select"))
+    assert count_steps(targets(tmp_path), context(tmp_path)) == 6
+    result = make(tmp_path, PropagateConfig(propagator="flow", blend="select"))
     assert (result[1:4] == 255).all() and np.array_equal(result[9], calm[9])
 
 
@@ -126,9 +141,9 @@ def test_figures_of_every_frame(tmp_path: Path):
     assert figures["backward"][9] == 0  # after the last key frame there is one direction
 
 
-def test_no_workers_are_refused(tmp_path: Path):
-    with pytest.raises(ConfigError, match="0 workers"):
-        make(tmp_path, workers=0)
+def test_no_workers_are_refused():
+    with pytest.raises(ConfigError, match=r"'workers': .* greater than or equal to 1 \(given: 0\)"):
+        build_config(PropagateConfig, {"workers": 0})
 
 
 def test_an_archive_appears_whole_or_not_at_all(tmp_path: Path):

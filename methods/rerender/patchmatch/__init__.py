@@ -18,9 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rerender.patchmatch.checks import check_init, check_style, checked_guides
-from rerender.patchmatch.presets import PRESETS, Preset, named
-from rerender.patchmatch.problem import Bytes, Field, Guide
+from rerender.patchmatch.problem import PRESETS, Bytes, Field, Guide, Preset, check_init, check_style, checked_guides
+from videoedit.errors import ConfigError
 
 __all__ = ["PRESETS", "Guide", "Preset", "synthesize"]
 
@@ -48,11 +47,11 @@ def synthesize(
     """
     from rerender.patchmatch.engine import solve  # brings numba
 
-    settings = named(preset)
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown patch-match preset {preset!r}: choose one of {', '.join(PRESETS)}")
     check_style(style)
-    size = style.shape[:2]
-    guides = checked_guides(guides, size)
+    guides = checked_guides(guides, style.shape[:2])
     if init is not None:
-        check_init(init, size)
-    solution = solve(style, guides, settings, seed, init)
+        check_init(init, style.shape[:2])
+    solution = solve(style, guides, PRESETS[preset], seed, init)
     return solution.image, solution.errors

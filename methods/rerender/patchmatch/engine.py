@@ -10,20 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rerender.patchmatch import fast
-from rerender.patchmatch.presets import Preset
-from rerender.patchmatch.problem import (
-    PATCH,
-    Bytes,
-    Field,
-    Guide,
-    Level,
-    coarse_field,
-    depth,
-    doubled,
-    pyramid,
-    random_field,
-)
+from rerender.patchmatch import fast, problem
+from rerender.patchmatch.problem import PATCH, Bytes, Field, Guide, Level, Preset
 
 Mask = NDArray[np.bool_]
 
@@ -49,14 +37,14 @@ def solve(
     """`synthesize` without its checks, and with all that it finds."""
     generator = np.random.default_rng(seed)
     field: Field | None = None
-    for level in pyramid(style, guides):
+    for level in problem.pyramid(style, guides):
         size = level.style.shape[:2]
         if field is not None:
-            field = doubled(field, size)
+            field = problem.doubled(field, size)
         elif init is not None:
-            field = coarse_field(init, depth(style.shape[:2]) - 1)
+            field = problem.coarse_field(init, problem.depth(style.shape[:2]) - 1)
         else:
-            field = random_field(size, generator)
+            field = problem.random_field(size, generator)
         solution = refine(level, field, preset, generator, kernels)
     return solution
 
@@ -65,8 +53,7 @@ def refine(level: Level, field: Field, preset: Preset, generator: np.random.Gene
     """Improve `field` in place at one level: sweep, vote, and again where the vote changed the image."""
     everywhere = np.ones(field.shape[:2], np.bool_)
     errors = np.zeros(field.shape[:2], np.int64)
-    usage = np.zeros(field.shape[:2], np.int32)
-    kernels.count(field, usage)
+    usage = usage_of(field)
     image = np.zeros_like(level.style)
     kernels.vote(level.style, field, image, everywhere)
     active, radii = everywhere, search_radii(field.shape[:2], preset.reach)
@@ -86,6 +73,13 @@ def refine(level: Level, field: Field, preset: Preset, generator: np.random.Gene
         active = grown(np.abs(image.astype(np.int16) - estimate).max(axis=-1) >= preset.stop)
     kernels.evaluate(level.source, level.target, field, errors, everywhere)
     return Solution(image, field, (errors / level.scale**2).astype(np.float32), estimate)
+
+
+def usage_of(field: Field) -> NDArray[np.int32]:
+    """The times that each source pixel lies in a chosen patch."""
+    centers = np.zeros(field.shape[:2])
+    np.add.at(centers, (field[..., 1], field[..., 0]), 1)
+    return cv2.boxFilter(centers, -1, (PATCH, PATCH), normalize=False, borderType=cv2.BORDER_CONSTANT).astype(np.int32)
 
 
 def search_radii(size: tuple[int, ...], reach: float) -> NDArray[np.int64]:

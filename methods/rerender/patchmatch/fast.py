@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numba.extending import intrinsic
 
+from rerender.patchmatch import reference
 from rerender.patchmatch.problem import PATCH, RADIUS
 
 
@@ -21,6 +22,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 inlined = njit(forceinline=True)
+scramble: Any = inlined(reference.scramble)
+draw: Any = inlined(reference.draw)
 
 
 def _borrowed(_, array):  # type: ignore[no-untyped-def]
@@ -80,23 +83,6 @@ def uses(usage, cx, cy):  # type: ignore[no-untyped-def]
         for x in range(cx - RADIUS, cx + RADIUS + 1):
             total += usage[y, x]
     return total
-
-
-@inlined
-def scramble(number):  # type: ignore[no-untyped-def]
-    """A well mixed number below 2^32 from one below 2^32."""
-    number = ((number ^ (number >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
-    number = ((number ^ (number >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
-    return number ^ (number >> 16)
-
-
-@inlined
-def draw(state, center, radius, last):  # type: ignore[no-untyped-def]
-    """The next state, and a number within `radius` of `center` and in [RADIUS, last], all equally likely."""
-    state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
-    low = max(center - radius, RADIUS)
-    high = min(center + radius, last)
-    return state, low + (state * (high - low + 1) >> 32)
 
 
 @inlined
@@ -160,15 +146,6 @@ def evaluate(source, target, field, errors, active):  # type: ignore[no-untyped-
             if active[y, x]:
                 cx, cy = np.int64(field[y, x, 0]), np.int64(field[y, x, 1])
                 errors[y, x] = patch_error(source, target, width, channels, cx, cy, x, y, np.int64(2**62))
-
-
-@compiled
-def count(field, usage):  # type: ignore[no-untyped-def]
-    """Add up in `usage` how often each source pixel lies in a chosen patch."""
-    height, width = usage.shape
-    for y in range(height):
-        for x in range(width):
-            use(usage, field[y, x, 0], field[y, x, 1], 1)
 
 
 @compiled

@@ -1,4 +1,4 @@
-"""The problem that the engine solves, in integers: packed channels, the pyramid, and fields to start from.
+"""The problem that the engine solves: what it may be given, and in integers packed channels, pyramid, first fields.
 
 A value v (0..255) of a channel of weight w is stored as the integer ``round(v * sqrt(w) * scale)``, so that the squared
 difference of two stored values is w * difference^2 in units of 1 / scale^2. Sums of integers do not depend on their
@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from videoedit.errors import ConfigError, InputError, ShapeError
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Shorts: TypeAlias = NDArray[np.int16]
@@ -25,6 +27,88 @@ RADIUS = PATCH // 2
 UNIFORMITY = 3500.0
 SMALLEST_SIDE = 2 * PATCH + 1  # of the coarsest level
 LANES = 16  # channels of a pixel are filled up with zeros to a multiple, for the vector units
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The work done at every level of the pyramid.
+
+    `votes` times: improve the field by `passes` sweeps, then vote for the image anew. From the second time on, only
+    pixels in whose patch the last vote changed something by `stop` grey levels or more are searched for (0: all are):
+    the stop threshold of EbSynth's CUDA backend. Its own 5 gives up too early: errors in flat regions stay up to twice
+    as high. Random patches are tried up to `reach` pixels away; what is farther, the coarser levels have found.
+    """
+
+    votes: int
+    passes: int
+    stop: int
+    reach: float
+
+
+PRESETS = {
+    "official": Preset(votes=12, passes=6, stop=0, reach=math.inf),  # as Rerender-A-Video calls EbSynth's CPU backend
+    "default": Preset(votes=12, passes=6, stop=1, reach=64),
+    "fast": Preset(votes=6, passes=5, stop=1, reach=64),
+    "preview": Preset(votes=4, passes=3, stop=1, reach=64),
+}
+
+# ------------------------------------------------------------------------------------------- what is given
+
+
+def check_style(style: Bytes) -> None:
+    """Raise ShapeError unless `style` is uint8 ``[H, W, 3]`` and no smaller than a patch."""
+    if not is_image(style, (3,)) or style.shape[2] != 3:
+        raise ShapeError(f"the style is {describe(style)}; expected uint8 [H, W, 3]")
+    if min(style.shape[:2]) < PATCH:
+        raise ShapeError(f"the style has {pixels(style.shape)} pixels; patches need at least {PATCH} x {PATCH}")
+
+
+def checked_guides(guides: Sequence[Guide], size: tuple[int, ...]) -> list[Guide]:
+    """The guides as uint8 ``[H, W, c]`` for this (height, width); those of weight 0 are dropped.
+
+    Raises InputError if none is left, ShapeError for other sizes or types, ConfigError for other weights.
+    """
+    used = []
+    for index, (source, target, weight) in enumerate(guides):
+        for side, image in (("source", source), ("target", target)):
+            what = f"guide {index}: its {side}"
+            if not is_image(image, (2, 3)):
+                raise ShapeError(f"{what} is {describe(image)}; expected uint8 [H, W, c] or [H, W]")
+            if image.shape[:2] != size:
+                raise ShapeError(f"{what} has {pixels(image.shape)} pixels; the style has {pixels(size)}")
+        if source.shape[2:] != target.shape[2:]:
+            raise ShapeError(f"guide {index}: source is {describe(source)}, target {describe(target)}: channels differ")
+        if not (np.isfinite(weight) and weight >= 0):
+            raise ConfigError(f"guide {index}: weight {weight}; expected a number that is not negative")
+        if weight > 0:
+            used.append((source.reshape(*size, -1), target.reshape(*size, -1), float(weight)))
+    if not used:
+        raise InputError("no guides with a weight: give at least one (source, target, weight)")
+    return used
+
+
+def check_init(init: Field, size: tuple[int, ...]) -> None:
+    """Raise ShapeError unless `init` is int32 ``[H, W, 2]`` for this (height, width)."""
+    if not isinstance(init, np.ndarray) or init.dtype != np.int32 or init.shape != (*size, 2):
+        raise ShapeError(f"init is {describe(init)}; expected int32 [{size[0]}, {size[1]}, 2], source (x, y)")
+
+
+def is_image(image: Any, axes: tuple[int, ...]) -> bool:
+    return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in axes
+
+
+def describe(value: Any) -> str:
+    """Type and shape, for a message."""
+    if not isinstance(value, np.ndarray):
+        return f"a {type(value).__name__}"
+    return f"{value.dtype} {list(value.shape)}"
+
+
+def pixels(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]} x {shape[0]}"
+
+
+# --------------------------------------------------------------------------------------------- in integers
 
 
 @dataclass(frozen=True)

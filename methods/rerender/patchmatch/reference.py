@@ -37,12 +37,6 @@ def evaluate(source: Shorts, target: Shorts, field: Field, errors: Errors, activ
         errors[y, x] = patch_error(source, target, x, y, *field[y, x])
 
 
-def count(field: Field, usage: NDArray[np.int32]) -> None:
-    """Add up in `usage` how often each source pixel lies in a chosen patch."""
-    for cx, cy in field.reshape(-1, 2):
-        usage[window(cx, cy)] += 1
-
-
 def vote(style: Bytes, field: Field, image: Bytes, active: Mask) -> None:
     """Set the active pixels of `image` to the mean, cut to whole numbers, of what the patches over them show there."""
     height, width = active.shape

@@ -8,6 +8,8 @@ Rerender-A-Video, section 4.2: `select_min_error` (the selected image is called 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
 from scipy import fft
@@ -35,11 +37,8 @@ def select_min_error(
 
     Returns the image and the mask, bool ``[H, W]``, True = backward.
     """
-    _check_same_size(fwd=fwd, bwd=bwd)
-    for name, array in (("err_fwd", err_fwd), ("err_bwd", err_bwd), ("previous_mask", previous_mask)):
-        if array is not None and array.shape != fwd.shape[:2]:
-            raise ShapeError(f"{name} has the shape {array.shape}; expected that of the images, {fwd.shape[:2]}")
-    _check_weight(w_bwd)
+    maps = {"err_fwd": err_fwd, "err_bwd": err_bwd, "previous_mask": previous_mask}
+    _check(w_bwd, maps, fwd=fwd, bwd=bwd)
     mask = (1 - w_bwd) * err_bwd <= w_bwd * err_fwd if w_bwd > 0 else np.zeros(fwd.shape[:2], bool)
     if previous_mask is not None:
         mask = mask | previous_mask
@@ -54,8 +53,7 @@ def histogram_blend(fwd: np.ndarray, bwd: np.ndarray, min_error: np.ndarray, w_b
     ``N(x) = (x - mean_x) / std_x;  m = (1 - w) N(fwd) + w N(bwd);  out = N(m) std + mean``. A channel without contrast
     standardises to zeros.
     """
-    _check_same_size(fwd=fwd, bwd=bwd, min_error=min_error)
-    _check_weight(w_bwd)
+    _check(w_bwd, fwd=fwd, bwd=bwd, min_error=min_error)
     mixed = _standardize(_to_lab(fwd)) * np.float32(1 - w_bwd)
     mixed += _standardize(_to_lab(bwd)) * np.float32(w_bwd)
     mean, std = _mean_std(_to_lab(min_error))
@@ -70,9 +68,7 @@ def poisson_blend(hist: np.ndarray, fwd: np.ndarray, bwd: np.ndarray, mask: np.n
     `GRADIENT_WEIGHTS`; solved exactly by `screened_poisson`. The result is truncated, not rounded, to 8-bit Lab, as in
     the official code.
     """
-    _check_same_size(hist=hist, fwd=fwd, bwd=bwd)
-    if mask.shape != hist.shape[:2]:
-        raise ShapeError(f"mask has the shape {mask.shape}; expected that of the images, {hist.shape[:2]}")
+    _check(maps={"mask": mask}, hist=hist, fwd=fwd, bwd=bwd)
     return _to_rgb(poisson_lab(hist, fwd, bwd, mask) + SLACK)
 
 
@@ -134,14 +130,15 @@ def _to_rgb(lab: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(np.clip(lab, 0, 255).astype(np.uint8), cv2.COLOR_Lab2RGB)
 
 
-def _check_same_size(**images: np.ndarray) -> None:
+def _check(w_bwd: float = 0.0, maps: Mapping[str, np.ndarray | None] | None = None, **images: np.ndarray) -> None:
+    """Raise ShapeError unless `images` have one shape [H, W, 3] and `maps` [H, W], ConfigError for a wrong weight."""
     shapes = {name: image.shape for name, image in images.items()}
-    first = next(iter(images.values()))
-    if len(set(shapes.values())) > 1 or first.ndim != 3 or first.shape[-1] != 3:
+    first = next(iter(shapes.values()))
+    if len(set(shapes.values())) > 1 or len(first) != 3 or first[-1] != 3:
         given = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ShapeError(f"expected images of one shape [H, W, 3], got {given}")
-
-
-def _check_weight(w_bwd: float) -> None:
+    for name, array in (maps or {}).items():
+        if array is not None and array.shape != first[:2]:
+            raise ShapeError(f"{name} has the shape {array.shape}; expected that of the images, {first[:2]}")
     if not 0 <= w_bwd <= 1:
         raise ConfigError(f"w_bwd is {w_bwd}; expected a weight from 0 to 1")

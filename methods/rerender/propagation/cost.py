@@ -13,18 +13,20 @@ FLOW_COST = 3.0  # CPU seconds a million pixels and pair of frames, RAFT small; 
 WORTH = 4.0  # CPU seconds of work that are worth another worker, whose start takes two
 
 
-def worthwhile_workers(steps: int, pixels: int, propagator: str, preset: str) -> int:
+def worthwhile_workers(steps: int, pixels: int, config: PropagateConfig) -> int:
     """Workers for so many frames and directions of so many pixels: one a core, none that costs more than it saves."""
-    cost = COST["flow" if propagator == "flow" else preset] * pixels / 1e6
-    return max(1, min(len(os.sched_getaffinity(0)), round(steps * cost / WORTH)))
+    return max(1, min(len(os.sched_getaffinity(0)), round(steps * _cost(config) * pixels / 1e6 / WORTH)))
 
 
 def propagation_stage(config: PropagateConfig, frames: int, keys: int, size: tuple[int, int]) -> StagePlan:
     """Cost of carrying `keys` key frames to `frames` frames of `size` (width, height)."""
     between, pixels = max(frames - keys, 0), size[0] * size[1]
-    workers = config.workers or worthwhile_workers(2 * between, pixels, config.propagator, config.preset)
-    cost = COST["flow" if config.propagator == "flow" else config.preset]
-    seconds = between * pixels / 1e6 * (2 * cost + FLOW_COST) / workers
+    workers = config.workers or worthwhile_workers(2 * between, pixels, config)
+    seconds = between * pixels / 1e6 * (2 * _cost(config) + FLOW_COST) / workers
     how = "flow" if config.propagator == "flow" else f"patchmatch, {config.preset}"
     what = f"{between} frames from both sides, {how}, {workers} workers"
     return StagePlan("propagate", what, seconds=seconds, memory_mb=(250 + 200 * pixels / 1e6) * workers)
+
+
+def _cost(config: PropagateConfig) -> float:
+    return COST["flow" if config.propagator == "flow" else config.preset]

@@ -28,22 +28,10 @@ if TYPE_CHECKING:
     from videoedit.motion.estimators import FlowPair
 
 Direction = Literal["forward", "backward"]
-Propagator = Literal["patchmatch", "flow"]
 
 COLOR, EDGE, POSITIONAL, TEMPORAL = 6.0, 0.5, 2.0, 0.5  # guide weights of the paper and the official code
 FROM_FLOW = "preview"  # the preset whose search begins at the flow
 PATCH = 5  # side, pixels, over which `propagate_flow` measures its error
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The way in which the frames in between are made."""
-
-    propagator: Propagator = "patchmatch"
-    preset: str = "default"
-    blend: Literal["histogram", "select"] = "histogram"
-    poisson: bool = False
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +47,11 @@ class Interval:
         return f"frame {self.start}" if self.stop == self.start + 1 else f"frames {self.start}-{self.stop - 1}"
 
     @property
+    def stem(self) -> str:
+        """The name of its files."""
+        return f"{self.start:06d}-{self.stop - 1:06d}"
+
+    @property
     def frames(self) -> range:
         """The frames to make."""
         return range(self.start, self.stop)
@@ -69,14 +62,10 @@ class Interval:
         return range(self.start - (self.left is not None), self.stop + (self.right is not None))
 
     @property
-    def directions(self) -> tuple[Direction, ...]:
-        keys: dict[Direction, int | None] = {"forward": self.left, "backward": self.right}
-        return tuple(direction for direction, key in keys.items() if key is not None)
-
-    def key(self, direction: Direction) -> int:
-        key = self.left if direction == "forward" else self.right
-        assert key is not None
-        return key
+    def keys(self) -> dict[Direction, int]:
+        """The key frame that the frames are made from, in each direction that there is."""
+        sides: dict[Direction, int | None] = {"forward": self.left, "backward": self.right}
+        return {direction: key for direction, key in sides.items() if key is not None}
 
     def walk(self, direction: Direction) -> range:
         """The frames to make, in the order in which one is made from the other."""
@@ -106,9 +95,8 @@ def intervals(num_frames: int, keys: Iterable[int], cuts: Sequence[int] = ()) ->
         own = [key for key in keys if start <= key < stop]
         if not own:
             raise InputError(
-                f"frames {start} to {stop - 1} are a shot of their own (a scene cut on either side, or an end of the "
-                f"clip) and hold no key frame; edit one of them, frame {start} say, or allow key frames to serve "
-                "across cuts with --set cuts=[]"
+                f"frames {start} to {stop - 1} are a shot of their own and hold no key frame; edit one of them, frame "
+                f"{start} say, or allow key frames to serve across cuts with --set cuts=[]"
             )
         sides: list[int | None] = [None, *own, None]
         for left, right in itertools.pairwise(sides):
@@ -151,15 +139,10 @@ def propagate_patchmatch(
             (positional_image(start), positional_image(places), POSITIONAL),
             (style, advance(before, motion.bwd, motion.occ_bwd), TEMPORAL),
         ]
-        init = _nearest_pixels(places) if preset == FROM_FLOW else None
+        nearest = places.round().clip(0, start[-1, -1]).astype(np.int32)
+        init = nearest if preset == FROM_FLOW else None
         before, error = synthesize(style, guides, preset=preset, seed=seed, init=init)
         yield Made(before, error)
-
-
-def _nearest_pixels(places: np.ndarray) -> np.ndarray:
-    """Positions as whole pixels inside the frame, int32 [H, W, 2]."""
-    height, width = places.shape[:2]
-    return places.round().clip(0, [width - 1, height - 1]).astype(np.int32)
 
 
 def propagate_flow(
@@ -210,12 +193,14 @@ def blend(
     interval: Interval,
     made: Mapping[Direction, Callable[[int], Made]],
     motion: Callable[[int, int], FlowPair],
-    settings: Settings,
+    *,
+    how: Literal["histogram", "select"] = "histogram",
+    poisson: bool = False,
 ) -> Iterator[Blended]:
     """The frames of an interval in order, out of what `made` gives for a direction and a frame.
 
     What was once taken from the later key frame stays so: the mask of the frame before, moved along, is added to each
-    frame's own. `motion(a, b)` is the flow from frame a to b and back.
+    frame's own. `motion(a, b)` is the flow from frame a to b and back, `how` and `poisson` are `PropagateConfig`'s.
     """
     mask: np.ndarray | None = None
     for frame in interval.frames:
@@ -229,9 +214,9 @@ def blend(
         image, mask = select_min_error(
             forward.image, backward.image, forward.error, backward.error, weight, previous_mask=moved
         )
-        if settings.blend == "histogram":
+        if how == "histogram":
             image = histogram_blend(forward.image, backward.image, image, weight)
-        if settings.poisson:
+        if poisson:
             image = poisson_blend(image, forward.image, backward.image, mask)
         error = np.where(mask, backward.error, forward.error)
         yield Blended(image, float(error.mean()), float(mask.mean()), _seams(mask))

@@ -8,85 +8,176 @@ it.
 from __future__ import annotations
 
 import contextlib
-import functools
+import io
 import json
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from zipfile import ZipFile, ZipInfo
 
+import cv2
 import numpy as np
 
-from rerender.propagation.archive import FrameArchive, new_archive
+from rerender.config import PropagateConfig
 from rerender.propagation.cost import worthwhile_workers
 from rerender.propagation.interval import (
     Direction,
     Interval,
     Made,
-    Settings,
     blend,
+    intervals,
     propagate_flow,
     propagate_patchmatch,
 )
 from rerender.propagation.workers import Job, run_jobs
-from videoedit.errors import ConfigError
+from videoedit.config import build_config
+from videoedit.errors import ShapeError
+from videoedit.files import atomic_path
 from videoedit.motion.cache import FlowCache
-from videoedit.motion.estimators import FlowEstimator, FlowPair, flow_pair
+from videoedit.motion.estimators import FlowEstimator, FlowPair, flow_pair, load_flow
 
 FIGURES = "figures.json"
+FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+
+
+def propagate(
+    frames: np.ndarray,
+    keyframes: Mapping[int, np.ndarray],
+    *,
+    flow: str | Path | FlowEstimator | None = None,
+    preset: str = "default",
+    propagator: str = "patchmatch",
+    workers: int | None = None,
+) -> np.ndarray:
+    """Carry edited key frames to every frame of a clip: uint8 [F, H, W, 3] RGB in, the same out.
+
+    `keyframes` are edited frames by index, uint8 [H, W, 3]; they come back unchanged at their places. One is enough.
+    `flow` is an estimator or what `videoedit.motion.estimators.load_flow` takes (None: "auto"). `preset` is one of the
+    patch matcher's, `propagator` "patchmatch" or "flow" (no patches; fast). `workers` processes share the work, by
+    default one for each core; their number changes no byte of the result.
+
+    Raises ShapeError for arrays that do not fit, InputError for key frames outside the clip, ConfigError for unknown
+    names, ToolError if a worker dies over the same unit twice.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
+        raise ShapeError(f"the clip is {frames.dtype} {frames.shape}; expected uint8 [F, H, W, 3]")
+    for index, image in keyframes.items():
+        if image.shape != frames.shape[1:] or image.dtype != np.uint8:
+            raise ShapeError(
+                f"key frame {index} is {image.dtype} {image.shape}; expected uint8 {frames.shape[1:]}, like the clip"
+            )
+    config = build_config(PropagateConfig, {"propagator": propagator, "preset": preset, "workers": workers})
+    estimator = load_flow(flow or "auto") if flow is None or isinstance(flow, str | Path) else flow
+    with tempfile.TemporaryDirectory(prefix="videoedit-") as folder:
+        targets = {part: Path(folder, f"{part.start}.zip") for part in intervals(len(frames), keyframes)}
+        make_frames(frames, keyframes, targets, Context(Path(folder, "work"), config, estimator))
+        return np.stack(list(stitch(len(frames), keyframes, targets)))
+
+
+# ------------------------------------------------------------------------------------------------- on disk
+
+
+class FrameArchive(ZipFile):
+    """A zip file of images uint8 [H, W, 3] RGB by frame number, each with an error map float32 [H, W] or without.
+
+    A context manager. The file is there only if it was written to the end: see `new_archive`.
+    """
+
+    def put(self, frame: int, image: np.ndarray, error: np.ndarray | None = None) -> None:
+        self.put_bytes(f"{frame:06d}.png", cv2.imencode(".png", image[..., ::-1], FAST)[1].tobytes())
+        if error is not None:
+            buffer = io.BytesIO()
+            np.save(buffer, error.astype(np.float32))
+            self.put_bytes(f"{frame:06d}.npy", buffer.getvalue())
+
+    def image(self, frame: int) -> np.ndarray:
+        data = np.frombuffer(self.read(f"{frame:06d}.png"), np.uint8)
+        decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+        return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+
+    def error(self, frame: int) -> np.ndarray:
+        return np.load(io.BytesIO(self.read(f"{frame:06d}.npy")))
+
+    def put_bytes(self, name: str, data: bytes) -> None:
+        self.writestr(ZipInfo(name), data)  # without the time: same frames, same bytes
+
+
+@contextlib.contextmanager
+def new_archive(path: Path) -> Iterator[FrameArchive]:
+    """Write an archive; it appears at `path` whole, when the block ends without an error."""
+    with atomic_path(path) as temporary, FrameArchive(temporary, "w") as archive:
+        yield archive
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that every worker knows."""
+
+    folder: Path  # of what is unfinished
+    config: PropagateConfig
+    estimator: FlowEstimator
+    seed: int = 0
+    flow_folder: Path | None = None  # where flow is kept; None: there too
+
+    def path(self, interval: Interval, what: str) -> Path:
+        """The archive of what is unfinished of an interval: its source, or what was made in a direction."""
+        return self.folder / f"{interval.stem}.{what}.zip"
+
+    def made(self, interval: Interval) -> list[Direction]:
+        """The directions that are done."""
+        return [way for way in interval.keys if self.path(interval, way).is_file()]
+
+    def motion(self, source: FrameArchive, before: int, after: int) -> FlowPair:
+        """`fwd` from frame `before` to its neighbour `after`, `bwd` back; either may be the earlier one in the clip."""
+        first, second = sorted((before, after))
+        cache = FlowCache(self.flow_folder or self.folder / "flow", self.estimator.name)
+        pair = flow_pair(self.estimator, source.image(first), source.image(second), cache, indices=(first, second))
+        return pair if before < after else FlowPair(pair.bwd, pair.fwd, pair.occ_bwd, pair.occ_fwd)
 
 
 def make_frames(
     frames: Iterable[np.ndarray],  # uint8 [H, W, 3] each, all of the clip in order, once through
     keyframes: Mapping[int, np.ndarray],
     targets: Mapping[Interval, Path],
-    settings: Settings,
-    estimator: FlowEstimator,
-    work: Path,
-    *,
-    flow_folder: Path | None = None,
-    workers: int | None = None,
+    context: Context,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> None:
     """Make the frames of intervals, each into its archive; those that are there already are kept.
 
-    `workers` processes share the units: by default one for each core, fewer for little work. `frames` is read
-    just ahead of them, so that neither a long clip nor its key frames are ever in memory as a whole. What is unfinished
-    lies in the folder `work`, and flow is kept in `flow_folder`, by default there too. `advance` is told of steps done,
-    of `count_steps` in all.
+    `config.workers` processes share the units: by default one for each core, fewer for little work. `frames` is read
+    just ahead of them, so that neither a long clip nor its key frames are ever in memory as a whole. `advance` is told
+    of steps done, of `count_steps` in all.
 
     Raises the first error of a unit, and ToolError if two workers die over the same one.
     """
-    if workers is not None and workers < 1:
-        raise ConfigError(f"{workers} workers were asked for; expected at least 1")
     todo = {interval: path for interval, path in targets.items() if not path.is_file()}
     if not todo:
         return
-    work.mkdir(parents=True, exist_ok=True)
-    for part in work.glob(".*.part*"):  # left by a killed worker
+    context.folder.mkdir(parents=True, exist_ok=True)
+    for part in context.folder.glob(".*.part*"):  # left by a killed worker
         part.unlink()
-    context = Context(work, flow_folder or work / "flow", settings, estimator)
-    units = sum(len(interval.directions) for interval in todo)
+    height, width, _ = next(iter(keyframes.values())).shape
+    steps = sum(len(interval.keys) * len(interval.frames) for interval in todo)
     run_jobs(
-        _jobs(frames, keyframes, todo, work),
+        _jobs(frames, keyframes, todo, context),
         context,
-        workers=min(workers or _usual_workers(todo, keyframes, settings), units),
-        follow=lambda job: job.follow(work),
+        workers=min(
+            context.config.workers or worthwhile_workers(steps, width * height, context.config),
+            sum(len(interval.keys) for interval in todo),
+        ),
+        follow=partial(_follow, context),
         advance=advance,
     )
 
 
-def _usual_workers(todo: Iterable[Interval], keyframes: Mapping[int, np.ndarray], settings: Settings) -> int:
-    height, width, _ = next(iter(keyframes.values())).shape
-    steps = sum(len(interval.directions) * len(interval.frames) for interval in todo)
-    return worthwhile_workers(steps, width * height, settings.propagator, settings.preset)
-
-
-def count_steps(targets: Mapping[Interval, Path], work: Path | None = None) -> int:
-    """Steps of `make_frames`: one for each frame and direction, and one for its blend; only those done, with `work`."""
+def count_steps(targets: Mapping[Interval, Path], context: Context | None = None) -> int:
+    """Steps of `make_frames`: one for each frame and direction, and one for its blend; with `context` those done."""
     total = 0
     for interval, path in targets.items():
-        whole = work is None or path.is_file()
-        made = len(interval.directions) + 1 if whole else len(_made(work, interval)) if work else 0
+        whole = context is None or path.is_file()
+        made = len(interval.keys) + 1 if whole else len(context.made(interval)) if context else 0
         total += made * len(interval.frames)
     return total
 
@@ -109,53 +200,12 @@ def read_figures(num_frames: int, archives: Mapping[Interval, Path]) -> dict[str
     figures: dict[str, list[float]] = {}
     for interval, path in archives.items():
         with FrameArchive(path) as archive:
-            for name, values in json.loads(archive.text(FIGURES)).items():
+            for name, values in json.loads(archive.read(FIGURES)).items():
                 figures.setdefault(name, [0.0] * num_frames)[interval.start : interval.stop] = values
     return figures
 
 
-def _path(folder: Path, interval: Interval, what: str) -> Path:
-    return folder / f"{interval.start:06d}-{interval.stop - 1:06d}.{what}.zip"
-
-
-def _made(folder: Path, interval: Interval) -> list[Direction]:
-    """The directions that are done."""
-    return [way for way in interval.directions if _path(folder, interval, way).is_file()]
-
-
 # -------------------------------------------------------------------------------------------------- the jobs
-
-
-@dataclass(frozen=True)
-class Context:
-    """All that every worker knows."""
-
-    folder: Path
-    flow_folder: Path
-    settings: Settings
-    estimator: FlowEstimator
-
-    @contextlib.contextmanager
-    def source(self, interval: Interval) -> Iterator[tuple[FrameArchive, Motion]]:
-        """The source frames of an interval and the motion between them."""
-        with FrameArchive(_path(self.folder, interval, "source")) as source:
-            yield source, Motion(source, self.estimator, FlowCache(self.flow_folder, self.estimator.name))
-
-
-@dataclass(frozen=True)
-class Motion:
-    """The flow between two neighbouring source frames, from the cache or estimated now."""
-
-    source: FrameArchive
-    estimator: FlowEstimator
-    cache: FlowCache
-
-    def __call__(self, before: int, after: int) -> FlowPair:
-        """`fwd` from frame `before` to frame `after`, `bwd` back; either may be the earlier one in the clip."""
-        first, second = sorted((before, after))
-        images = self.source.image(first), self.source.image(second)
-        pair = flow_pair(self.estimator, *images, self.cache, indices=(first, second))
-        return pair if before < after else FlowPair(pair.bwd, pair.fwd, pair.occ_bwd, pair.occ_fwd)
 
 
 @dataclass(frozen=True)
@@ -169,29 +219,24 @@ class Unit:
 
     @property
     def name(self) -> str:
-        return f"{self.interval}, {self.direction} from key frame {self.interval.key(self.direction)}"
+        return f"{self.interval}, {self.direction} from key frame {self.interval.keys[self.direction]}"
 
     def run(self, context: Context, step: Callable[[], None]) -> None:
-        walk = self.interval.walk(self.direction)
-        target = _path(context.folder, self.interval, self.direction)
-        with context.source(self.interval) as (source, motion), new_archive(target) as archive:
-            for frame, made in zip(walk, self._make(source, motion, context.settings), strict=True):
+        target = context.path(self.interval, self.direction)
+        with FrameArchive(context.path(self.interval, "source")) as source, new_archive(target) as archive:
+            for frame, made in self._make(source, context):
                 archive.put(frame, made.image, made.error)
                 step()
 
-    def _make(self, source: FrameArchive, motion: Motion, settings: Settings) -> Iterator[Made]:
-        walk, key = self.interval.walk(self.direction), self.interval.key(self.direction)
-        steps = (
-            (source.image(frame), motion(before, frame)) for before, frame in zip((key, *walk), walk, strict=False)
-        )
-        if settings.propagator == "flow":
-            return propagate_flow(self.style, source.image(key), steps)
-        return propagate_patchmatch(self.style, source.image(key), steps, preset=settings.preset, seed=settings.seed)
-
-    def follow(self, folder: Path) -> list[Job]:
-        """The blend, once all directions are there."""
-        done = _made(folder, self.interval)
-        return [Blend(self.interval, self.target)] if len(done) == len(self.interval.directions) else []
+    def _make(self, source: FrameArchive, context: Context) -> Iterator[tuple[int, Made]]:
+        config, key, walk = context.config, self.interval.keys[self.direction], self.interval.walk(self.direction)
+        pairs = zip((key, *walk), walk, strict=False)
+        steps = ((source.image(frame), context.motion(source, before, frame)) for before, frame in pairs)
+        if config.propagator == "flow":
+            made = propagate_flow(self.style, source.image(key), steps)
+        else:
+            made = propagate_patchmatch(self.style, source.image(key), steps, preset=config.preset, seed=context.seed)
+        return zip(walk, made, strict=True)
 
 
 @dataclass(frozen=True)
@@ -208,62 +253,55 @@ class Blend:
     def run(self, context: Context, step: Callable[[], None]) -> None:
         if not self.target.is_file():  # else a worker died while tidying up
             self._blend(context, step)
-        for what in ("source", *self.interval.directions):
-            _path(context.folder, self.interval, what).unlink(missing_ok=True)
+        for what in ("source", *self.interval.keys):
+            context.path(self.interval, what).unlink(missing_ok=True)
 
     def _blend(self, context: Context, step: Callable[[], None]) -> None:
         figures: dict[str, list[float]] = {"patch_error": [], "backward": [], "seams": []}
+        made: dict[Direction, Callable[[int], Made]] = {}
         with contextlib.ExitStack() as stack:
-            _, motion = stack.enter_context(context.source(self.interval))
-            made: dict[Direction, Callable[[int], Made]] = {
-                way: functools.partial(
-                    _read_made, stack.enter_context(FrameArchive(_path(context.folder, self.interval, way)))
-                )
-                for way in self.interval.directions
-            }
+            source = stack.enter_context(FrameArchive(context.path(self.interval, "source")))
+            for way in self.interval.keys:
+                made[way] = partial(_read, stack.enter_context(FrameArchive(context.path(self.interval, way))))
             result = stack.enter_context(new_archive(self.target))
-            blended = blend(self.interval, made, motion, context.settings)
+            config, motion = context.config, partial(context.motion, source)
+            blended = blend(self.interval, made, motion, how=config.blend, poisson=config.poisson)
             for frame, one in zip(self.interval.frames, blended, strict=True):
                 result.put(frame, one.image)
                 for name, values in figures.items():
                     values.append(getattr(one, name))
                 step()
-            result.put_text(FIGURES, json.dumps(figures))
-
-    def follow(self, folder: Path) -> list[Job]:
-        return []
+            result.put_bytes(FIGURES, json.dumps(figures).encode())
 
 
-def _read_made(archive: FrameArchive, frame: int) -> Made:
+def _read(archive: FrameArchive, frame: int) -> Made:
     return Made(archive.image(frame), archive.error(frame))
 
 
 def _jobs(
-    frames: Iterable[np.ndarray], keyframes: Mapping[int, np.ndarray], targets: Mapping[Interval, Path], folder: Path
+    frames: Iterable[np.ndarray],
+    keyframes: Mapping[int, np.ndarray],
+    targets: Mapping[Interval, Path],
+    context: Context,
 ) -> Iterator[Job]:
     """Units in the order of the clip. The source frames of an interval are put on disk just before its first unit."""
-    reader = _Reader(frames)
+    numbered = enumerate(frames)
+    index, frame = next(numbered)
     for interval, target in targets.items():
-        with new_archive(_path(folder, interval, "source")) as archive:
-            for index, frame in reader.read(interval.span):
+        with new_archive(context.path(interval, "source")) as archive:
+            for wanted in interval.span:  # which may begin with the last frame of the interval before
+                while index < wanted:
+                    index, frame = next(numbered)
                 archive.put(index, frame)
-        made = _made(folder, interval)
-        for direction in interval.directions:
+        made = context.made(interval)
+        for direction, key in interval.keys.items():
             if direction not in made:
-                yield Unit(interval, direction, keyframes[interval.key(direction)], target)
-        if len(made) == len(interval.directions):
+                yield Unit(interval, direction, keyframes[key], target)
+        if len(made) == len(interval.keys):
             yield Blend(interval, target)
 
 
-class _Reader:
-    """Spans of frames out of one pass over a clip; each may begin with the last frame of the one before."""
-
-    def __init__(self, frames: Iterable[np.ndarray]) -> None:
-        self._frames = enumerate(frames)
-        self._index, self._frame = next(self._frames)
-
-    def read(self, span: range) -> Iterator[tuple[int, np.ndarray]]:
-        for index in span:
-            while self._index < index:
-                self._index, self._frame = next(self._frames)
-            yield self._index, self._frame
+def _follow(context: Context, job: Unit | Blend) -> list[Blend]:
+    """The blend of an interval, once all its directions are there."""
+    whole = len(context.made(job.interval)) == len(job.interval.keys)
+    return [Blend(job.interval, job.target)] if isinstance(job, Unit) and whole else []

@@ -26,6 +26,10 @@ from videoedit.errors import MethodError, ToolError, VideoEditError
 logger = logging.getLogger("videoedit.rerender")
 
 ATTEMPTS = 2
+GIVEN_UP = (
+    "worker {death} at {name}, and so did the one before it; what is finished is kept: free some memory, or take "
+    "fewer workers (--workers 1) or a smaller --size, and give the command again"
+)
 STARTUP = "import sys; sys.path[:] = {path!r}; from rerender.propagation.workers import serve; serve({handle})"
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 
@@ -34,13 +38,9 @@ class Job(Protocol):
     """A piece of work that can be pickled. It leaves a file; nothing is returned."""
 
     @property
-    def name(self) -> str:
-        """As the user reads it: "frames 11-19, forward"."""
-        ...
+    def name(self) -> str: ...  # as the user reads it: "frames 11-19, forward"
 
-    def run(self, context: Any, step: Callable[[], None]) -> None:
-        """Do it, calling `step` after each of its parts."""
-        ...
+    def run(self, context: Any, step: Callable[[], None]) -> None: ...  # calls `step` after each of its parts
 
 
 def run_jobs(
@@ -89,16 +89,9 @@ def run_jobs(
                         logger.warning("worker %s at %s, which is now done once more", value, job.name)
                         ready.appendleft(job)
                     else:
-                        failures.append(_given_up(job.name, value))
+                        failures.append(ToolError(GIVEN_UP.format(death=value, name=job.name)))
     if failures:
         raise failures[0]
-
-
-def _given_up(name: str, death: str) -> ToolError:
-    return ToolError(
-        f"worker {death} at {name}, and so did the one before it; what is finished is kept: free some memory, or take "
-        "fewer workers (--workers 1) or a smaller --size, and give the command again"
-    )
 
 
 @contextlib.contextmanager

@@ -54,26 +54,19 @@ class ControlSpec:
     @classmethod
     def parse(cls, text: str) -> ControlSpec:
         """Read "canny", "canny:0.7", "canny=FOLDER" or "canny=FOLDER:0.7"."""
-        rest, scale = _split_scale(text)
-        kind, _, source = rest.partition("=")
+        rest, colon, number = text.rpartition(":")
+        try:
+            scale = float(number) if colon else 1.0
+        except ValueError:
+            if "=" not in text:
+                raise ConfigError(f"control {text!r}: {number!r} is not a scale; write for example canny:0.7") from None
+            colon, scale = "", 1.0  # it belongs to the source
+        kind, _, source = (rest if colon else text).partition("=")
         if kind not in USUAL:
             raise ConfigError(f"control {text!r}: unknown kind {kind!r}; expected one of {', '.join(USUAL)}")
+        if not 0 <= scale <= 10:
+            raise ConfigError(f"control {text!r}: the scale is {number}; expected a number from 0 to 10")
         return cls(kind, scale, source or None)
-
-
-def _split_scale(text: str) -> tuple[str, float]:
-    rest, colon, number = text.rpartition(":")
-    try:
-        scale = float(number)
-    except ValueError:
-        if colon and "=" not in text:
-            raise ConfigError(f"control {text!r}: {number!r} is not a scale; write for example canny:0.7") from None
-        return text, 1.0  # the colon, if any, belongs to the source
-    if not colon:
-        return text, 1.0
-    if not 0 <= scale <= 10:
-        raise ConfigError(f"control {text!r}: the scale is {number}; expected a number from 0 to 10")
-    return rest, scale
 
 
 @dataclass(frozen=True)
@@ -139,14 +132,13 @@ def load_controls(
 
     `canny` are the thresholds of the edge detector; None: the official ones, or what the embedded model learnt with.
     """
-    folders, controls = [], []
-    for spec in specs:
-        folder = _locate(spec, models, allow_pickle)
+    folders = [_locate(spec, models, allow_pickle) for spec in specs]
+    controls = []
+    for spec, folder in zip(specs, folders, strict=True):
         assert folder is not None
-        folders.append(folder)
-        net = _load(spec, folder, models, allow_pickle)
+        net = _load(folder, models, allow_pickle)
         controls.append(Control(spec, net, _detector(spec.kind, models, canny)))
-    return Controls(tuple(controls), digest([fingerprint(folder, (".",)) for folder in folders]))
+    return Controls(tuple(controls), digest([fingerprint(folder, (".",)) for folder in folders if folder]))
 
 
 def controls_identity(
@@ -166,18 +158,21 @@ def controls_identity(
     return identity
 
 
+def local_folder(spec: ControlSpec, base: Path | None) -> Path | None:
+    """The folder on this disk that holds the ControlNet, if one does; `base` is that of the base model."""
+    beside = [base / f"controlnet-{spec.kind}"] if base and spec.source is None else []
+    places = [*beside, Path(spec.source or USUAL[spec.kind]).expanduser()]
+    return next((place for place in places if place.is_dir()), None)
+
+
 def _locate(spec: ControlSpec, models: Models, allow_pickle: bool, *, fetch: bool = True) -> Path | None:
     """The folder that holds the ControlNet; without `fetch` None for one that is not on this disk."""
-    beside = models.folder / f"controlnet-{spec.kind}" if models.folder and spec.source is None else None
-    if beside is not None and beside.is_dir():
-        return beside
-    name = spec.source or USUAL[spec.kind]
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    if folder := local_folder(spec, models.folder):
         return folder
+    name = spec.source or USUAL[spec.kind]
     if spec.source is None and is_embedded(models.name):
         raise WeightsError(f"the embedded model has no ControlNet for {spec.kind!r}, only for canny; use canny")
-    if folder.exists() or not HUB_ID.fullmatch(name):
+    if Path(name).expanduser().exists() or not HUB_ID.fullmatch(name):
         raise WeightsError(
             f"there is no ControlNet {name!r}; expected a folder in diffusers' layout (config.json and weights), "
             "or a hub id like 'owner/model'"
@@ -187,7 +182,7 @@ def _locate(spec: ControlSpec, models: Models, allow_pickle: bool, *, fetch: boo
     return fetch_from_hub(name, ["config.json", "*.safetensors", *(["*.bin"] if allow_pickle else [])])
 
 
-def _load(spec: ControlSpec, folder: Path, models: Models, allow_pickle: bool) -> ControlNetModel:
+def _load(folder: Path, models: Models, allow_pickle: bool) -> ControlNetModel:
     config = read_json(folder / "config.json")
     if (found := config.get("_class_name")) != "ControlNetModel":
         raise WeightsError(f"{folder} holds a {found or 'model of an unknown kind'}, not a ControlNetModel")
@@ -209,16 +204,13 @@ def _check_fit(folder: Path, config: dict[str, Any], models: Models) -> None:
         "layers in a block": (config.get("layers_per_block", 2), unet.layers_per_block),
         "pixels a latent": (2 ** (len(embedding) - 1), spatial_factor(models.vae)),
     }
-    for what, (theirs, ours) in facts.items():
-        if _plain(theirs) != _plain(ours):
+    for what, both in facts.items():
+        theirs, ours = (list(value) if isinstance(value, (list, tuple)) else value for value in both)
+        if theirs != ours:
             raise WeightsError(
-                f"the ControlNet in {folder} does not fit the model {models.name}: it expects {what} "
-                f"{_plain(theirs)}, the model has {_plain(ours)}; take one made for this kind of model"
+                f"the ControlNet in {folder} does not fit the model {models.name}: it expects {what} {theirs}, the "
+                f"model has {ours}; take one made for this kind of model"
             )
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, (list, tuple)) else value
 
 
 # -- detectors -----------------------------------------------------------------------------------------
@@ -231,17 +223,14 @@ def canny_edges(frame: np.ndarray, thresholds: tuple[int, int], *, gray: bool = 
 
 
 def _detector(kind: str, models: Models, canny: tuple[int, int] | None) -> Detector:
-    match kind:
-        case "canny":
-            mini = is_embedded(models.name)
-            return partial(canny_edges, thresholds=canny or (MINI_CANNY if mini else CANNY), gray=mini)
-        case "depth":
-            return _depth(models)
-        case "hed" if weights := fetched("hed"):
-            return Hed.load(weights, models.device).detect
-        case "hed":
-            return _annotator("HEDdetector", models, INSTEAD["hed"])
-    return _annotator("PidiNetDetector", models, INSTEAD[kind])
+    if kind == "canny":
+        mini = is_embedded(models.name)
+        return partial(canny_edges, thresholds=canny or (MINI_CANNY if mini else CANNY), gray=mini)
+    if kind == "depth":
+        return _depth(models)
+    if kind == "hed" and (weights := fetched("hed")):
+        return Hed.load(weights, models.device).detect
+    return _annotator("HEDdetector" if kind == "hed" else "PidiNetDetector", models, INSTEAD[kind])
 
 
 def _require_annotators(instead: str) -> Any:
@@ -262,9 +251,7 @@ def _annotator(name: str, models: Models, instead: str) -> Detector:
     try:
         detector = getattr(controlnet_aux, name).from_pretrained("lllyasviel/Annotators").to(models.device)
     except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"the weights of {name} could not be fetched from the hub ({first_line(error)}); use {instead} instead"
-        ) from error
+        raise WeightsError(f"{name} could not be fetched from the hub ({first_line(error)}); use {instead}") from error
 
     def detect(frame: np.ndarray) -> np.ndarray:
         side = min(frame.shape[:2])
@@ -275,6 +262,7 @@ def _annotator(name: str, models: Models, instead: str) -> Detector:
 
 def _depth(models: Models) -> Detector:
     """MiDaS through transformers; near is bright."""
+    from PIL import Image
     from transformers import pipeline
 
     try:
@@ -282,9 +270,4 @@ def _depth(models: Models) -> Detector:
     except (OSError, ValueError) as error:
         raise WeightsError(f"Intel/dpt-hybrid-midas could not be fetched from the hub: {first_line(error)}") from error
 
-    def detect(frame: np.ndarray) -> np.ndarray:
-        from PIL import Image
-
-        return np.asarray(estimate(Image.fromarray(frame))["depth"])
-
-    return detect
+    return lambda frame: np.asarray(estimate(Image.fromarray(frame))["depth"])

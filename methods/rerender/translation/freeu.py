@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,11 +28,15 @@ def freeu(unet: Any, b1: float, b2: float, s1: float, s2: float) -> Iterator[Non
     widths = sorted(set(unet.config.block_out_channels), reverse=True)
     scales: dict[int, tuple[float, float]] = dict(zip(widths, ((b1, s1), (b2, s2)), strict=False))
     controls: list[Tensor] = []  # by ControlNets, one for each skip of the current call, in the encoder's order
-    handles = [unet.register_forward_pre_hook(_collector(controls), with_kwargs=True)]
+
+    def collect(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        controls[:] = kwargs.get("down_block_additional_residuals") or ()
+
+    handles = [unet.register_forward_pre_hook(collect, with_kwargs=True)]
     try:
         for position, (resnet, hidden) in enumerate(_decoder(unet)):
             if scales.get(hidden, (1, 1)) != (1, 1):
-                hook = _scaler(position, hidden, *scales[hidden], controls)
+                hook = partial(_scale, position, hidden, *scales[hidden], controls)
                 handles.append(resnet.register_forward_pre_hook(hook))
         yield
     finally:
@@ -72,27 +77,16 @@ def _decoder(unet: Any) -> Iterator[tuple[nn.Module, int]]:
             hidden = resnet.out_channels
 
 
-def _collector(controls: list[Tensor]) -> Any:
-    """A hook of the UNet that keeps what the caller adds to the skips."""
-
-    def hook(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        controls[:] = kwargs.get("down_block_additional_residuals") or ()
-
-    return hook
-
-
-def _scaler(position: int, width: int, b: float, s: float, controls: list[Tensor]) -> Any:
-    """A hook of the decoder's residual block number `position`, whose input is cat(hidden, skip + control)."""
-
-    def hook(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        hidden, skip = args[0][:, :width], args[0][:, width:]
-        if b != 1:
-            hidden = amplify(hidden, b)
-        if s != 1 and controls:
-            control = controls[-1 - position]
-            skip = scale_low(skip - control, s) + control
-        elif s != 1:
-            skip = scale_low(skip, s)
-        return torch.cat([hidden, skip], dim=1), *args[1:]
-
-    return hook
+def _scale(
+    position: int, width: int, b: float, s: float, controls: list[Tensor], _: nn.Module, args: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """Hook of the decoder's residual block number `position`, whose input is cat(hidden, skip + control)."""
+    hidden, skip = args[0][:, :width], args[0][:, width:]
+    if b != 1:
+        hidden = amplify(hidden, b)
+    if s != 1 and controls:
+        control = controls[-1 - position]
+        skip = scale_low(skip - control, s) + control
+    elif s != 1:
+        skip = scale_low(skip, s)
+    return torch.cat([hidden, skip], dim=1), *args[1:]

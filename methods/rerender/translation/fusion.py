@@ -1,22 +1,26 @@
-"""Ties of a key frame to the anchor and to the key before it: masks, the blended target, the fused latents.
+"""Ties of a key frame to the anchor and to the key before it: masks, the blended target, fused latents, colours.
 
-Rerender-A-Video, section 4.1.2. Tensors are ``[B, C, H, W]`` at the resolution of pixels, ``[B, C, h, w]`` at that of
-latents, `factor` pixels apart. Occlusion maps are bool, True = occluded; a soft mask is 1 where the warped picture must
-not be trusted, a latent mask 1 where it may. Flow is as in `videoedit.motion.flow`: from the current key to the
-reference.
+Rerender-A-Video, sections 4.1.2 and 4.1.3 (colours, after Huang & Belongie, AdaIN, 2017). Tensors are ``[B, C, H, W]``
+at the resolution of pixels, ``[B, C, h, w]`` at that of latents, `factor` pixels apart. Occlusion maps are bool, True =
+occluded; a soft mask is 1 where the warped picture must not be trusted, a latent mask 1 where it may. Flow is as in
+`videoedit.motion.flow`: from the current key to the reference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videoedit.diffusion.ddim import widen
 from videoedit.motion.flow import resize_flow, warp
 
 BLUR_SIZE, BLUR_SIGMA = 9, 18.0
+EPS = 1e-5  # added to variances
 
 # ------------------------------------------------------------------------------------------------- masks
 
@@ -41,11 +45,6 @@ def latent_flow(flow: Tensor, factor: int) -> Tensor:
     """`flow` [B, 2, H, W] in latent cells, [B, 2, h, w]."""
     height, width = flow.shape[-2:]
     return resize_flow(flow, (width // factor, height // factor))
-
-
-def both_occluded(occluded_previous: Tensor, occluded_anchor: Tensor) -> Tensor:
-    """Pixels that neither reference shows, bool [B, 1, H, W]: there the model paints freely."""
-    return occluded_previous & occluded_anchor
 
 
 def flat_region(mask: Tensor) -> Tensor:
@@ -146,3 +145,47 @@ def pixel_aware(
     if smooth_boundary:
         scale = plain * (1 - flat) + scale * flat
     return weight * noisy_target + plain * (latents - direction) + scale * direction
+
+
+# ----------------------------------------------------------------------------------------------- colors
+
+
+def statistics(latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel of `latents` [B, C, h, w], each [B, C, 1, 1], in its dtype.
+
+    ``std = sqrt(var + EPS)`` with the unbiased variance; of a single pixel it is ``sqrt(EPS)``.
+    """
+    wide = widen(latents)
+    count = wide[0, 0].numel()
+    variance = wide.var((2, 3), correction=0, keepdim=True) * (count / max(count - 1, 1))
+    return wide.mean((2, 3), keepdim=True).to(latents), (variance + EPS).sqrt().to(latents)
+
+
+def adain(latents: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """`latents` [B, C, h, w] with the given `statistics`: ``(x - mean_x) / sqrt(var_x + EPS) * std + mean``.
+
+    The variance here is the biased one, as in instance normalisation. Both together reproduce the official code; the
+    statistics to reach are those of the anchor's predicted latent at the same step.
+    """
+    wide = widen(latents)
+    variance, center = wide.var((2, 3), correction=0, keepdim=True), wide.mean((2, 3), keepdim=True)
+    return ((wide - center) * (variance + EPS).rsqrt() * std + mean).to(latents)
+
+
+def match_colors(frame: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """`frame` with the colours of `reference` and its own lightness; uint8 [H, W, 3] RGB, any sizes.
+
+    The histograms of a and b (CIE Lab, 8 bits) are matched. The official code matches all three channels and then puts
+    the luminosity back.
+    """
+    lab, wanted = (cv2.cvtColor(np.ascontiguousarray(x), cv2.COLOR_RGB2LAB) for x in (frame, reference))
+    for channel in (1, 2):
+        lab[..., channel] = match_histogram(lab[..., channel], wanted[..., channel])
+    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+
+
+def match_histogram(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Each grey level (uint8) moved to where `reference` has the same share of values below it, interpolated."""
+    shares, wanted = (np.cumsum(np.bincount(x.ravel(), minlength=256)) / x.size for x in (values, reference))
+    present = np.unique(reference)
+    return np.interp(shares, wanted[present], present).round().astype(np.uint8)[values]

@@ -35,11 +35,12 @@ class Hed(nn.Module):
         return net.eval().requires_grad_(False).to(device)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        size, hidden, sides = pixels.shape[-2:], pixels - self.norm, []
-        for number in range(1, len(BLOCKS) + 1):
-            if number > 1:
+        size, hidden = pixels.shape[-2:], pixels - self.norm
+        sides: list[Tensor] = []
+        for block in self.children():
+            if sides:
                 hidden = F.max_pool2d(hidden, 2, ceil_mode=True)
-            hidden, side = self.get_submodule(f"block{number}")(hidden)
+            hidden, side = block(hidden)
             sides.append(F.interpolate(side, size, mode="bilinear", align_corners=False))
         return torch.stack(sides).mean(0).sigmoid()
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rerender.translation.adain import adain, statistics
 from rerender.translation.attention import cross_frame_patch
 from rerender.translation.freeu import freeu
-from rerender.translation.fusion import flat_region, pixel_aware, shape_aware
+from rerender.translation.fusion import adain, flat_region, pixel_aware, shape_aware, statistics
 from rerender.translation.memory import Memory
 from rerender.translation.schedule import StepSchedule
 from videoedit.attention import FrameState, attend

@@ -61,13 +61,12 @@ class Memory:
         tensors = {f"x0|{step}": x0 for step, x0 in self.anchor_x0.items()}
         for (site, step, tag), feature in self.features.items():
             tensors[f"feature|{site}|{step}|{tag}"] = feature
-        indices = {}
-        for name, key in (("anchor", self.anchor), ("previous", self.previous)):
-            if key is not None:
-                tensors |= {f"{name}|frame": torch.from_numpy(key.frame), f"{name}|pixels": key.pixels}
-                indices[name] = key.index
+        keys = {name: key for name, key in (("anchor", self.anchor), ("previous", self.previous)) if key}
+        for name, key in keys.items():
+            tensors |= {f"{name}|frame": torch.from_numpy(key.frame), f"{name}|pixels": key.pixels}
         if self.palette is not None:
             tensors["palette"] = torch.from_numpy(self.palette)
+        indices = {name: key.index for name, key in keys.items()}
         state = {"identity": identity, "count": self.count, "indices": indices}
         contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         with atomic_path(path) as temporary:

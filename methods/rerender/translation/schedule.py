@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,49 +46,32 @@ def step_schedule(settings: TranslateConfig, num_steps: int) -> StepSchedule:
     strength. With `compat: official` they are fractions of all steps, the steps before the injection run although it
     overwrites what they made, and both passes run in full.
     """
-    official = settings.compat == "official"
-    strength = settings.strength
-    if official:
-        start, inject = 0, None if strength is None else int(num_steps * (1 - strength))
-        place = partial(_official_steps, num_steps=num_steps)
+    official, strength = settings.compat == "official", settings.strength
+    if strength is None:
+        inject = None
     else:
-        inject = None if strength is None else min(round(num_steps * (1 - strength)), num_steps - 1)
-        start = inject or 0
-        place = partial(_steps, start=start, num_steps=num_steps)
-    windows = {name: place(name, _window(settings, name)) for name in CONSTRAINTS}
+        inject = int(num_steps * (1 - strength)) if official else min(round(num_steps * (1 - strength)), num_steps - 1)
+    start = 0 if official else inject or 0
+    place = _official_steps if official else _steps
+    windows: dict[str, frozenset[int]] = {}
+    for name in CONSTRAINTS:
+        window: Window | None = getattr(settings, f"{name}_window")
+        own = windows[name] = place(name, window, start, num_steps) if window else frozenset()
+        if window and not any(step >= (inject or 0) for step in own):
+            why = f"its steps run before the source is put in at step {inject}" if own else "it holds no step"
+            logger.warning("%s_window %s has no effect: %s", name, list(window), why)
     fork = min(windows["fusion"], default=num_steps)
-    if official and windows["fusion"]:
-        fork = start
-    steps = StepSchedule(num_steps, start, inject, fork, **windows)
-    _warn_of_the_dead(steps, settings)
-    return steps
+    return StepSchedule(num_steps, start, inject, start if official and windows["fusion"] else fork, **windows)
 
 
-def _window(settings: TranslateConfig, name: str) -> Window | None:
-    return getattr(settings, f"{name}_window")
-
-
-def _steps(name: str, window: Window | None, *, start: int, num_steps: int) -> frozenset[int]:
-    if window is None:
-        return frozenset()
+def _steps(name: str, window: Window, start: int, num_steps: int) -> frozenset[int]:
     first, end = (round(edge * (num_steps - start), 9) for edge in window)  # 0.7 * 10 is 7.000000000000001
     return frozenset(range(start + math.floor(first), start + math.ceil(end)))
 
 
-def _official_steps(name: str, window: Window | None, *, num_steps: int) -> frozenset[int]:
+def _official_steps(name: str, window: Window, start: int, num_steps: int) -> frozenset[int]:
     """Closed at both ends, but open for pixel-aware fusion."""
-    if window is None:
-        return frozenset()
     first, last = num_steps * window[0], num_steps * window[1]
     if name == "fusion":
         return frozenset(step for step in range(num_steps) if first < step < last)
     return frozenset(step for step in range(num_steps) if first <= step <= last)
-
-
-def _warn_of_the_dead(steps: StepSchedule, settings: TranslateConfig) -> None:
-    for name in CONSTRAINTS:
-        own, window = getattr(steps, name), _window(settings, name)
-        if window is None or any(step >= (steps.inject or 0) for step in own):
-            continue
-        why = f"its steps run before the source is put in at step {steps.inject}" if own else "it holds no step"
-        logger.warning("%s_window %s has no effect: %s", name, list(window), why)

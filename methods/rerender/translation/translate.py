@@ -6,25 +6,18 @@ Yang et al., "Rerender A Video", section 4.1. `Translator` holds what one key fr
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rerender.translation import fusion
 from rerender.translation.attention import cross_frame_sites
-from rerender.translation.colors import match_colors
 from rerender.translation.conditions import Controls, map_to_condition
-from rerender.translation.fusion import (
-    blend_reference,
-    both_occluded,
-    fidelity_encode,
-    latent_flow,
-    latent_mask,
-    soft_mask,
-)
 from rerender.translation.keyframe import Network, Target, Ties, translate_keyframe
 from rerender.translation.memory import Key, Memory
 from rerender.translation.schedule import StepSchedule, step_schedule
@@ -47,12 +40,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class FlowFn(Protocol):
-    """Motion between two frames; `functools.partial(videoedit.motion.estimators.flow_pair, estimator)` is one."""
-
-    def __call__(self, first: np.ndarray, second: np.ndarray, /, *, indices: tuple[int, int]) -> FlowPair: ...
-
-
 @dataclass(frozen=True)
 class Reference:
     """An earlier key frame's result seen from the current frame."""
@@ -70,7 +57,7 @@ class Translator:
         models: Models,
         controls: Controls,
         settings: TranslateConfig,
-        flow_fn: FlowFn,
+        motion: Callable[..., FlowPair],  # of two frames and their `indices`, as `flow_pair` with an estimator
         *,
         prompt: str,
         negative_prompt: str = "",
@@ -79,7 +66,7 @@ class Translator:
         self.models = models
         self.controls = controls
         self.settings = settings
-        self.flow_fn = flow_fn
+        self.motion = motion
         self.seed = seed
         self.factor = codec.spatial_factor(models.vae)
         self.negative_embeds, self.prompt_embeds = encode_prompts(models, [negative_prompt, prompt]).split(1)
@@ -95,12 +82,8 @@ class Translator:
 
     def start_shot(self) -> None:
         """Forget everything: the next frame is an anchor."""
-        self.memory = self._empty_memory()
-
-    @property
-    def previous(self) -> Key | None:
-        """The last translated key frame of this shot."""
-        return self.memory.previous
+        dtype = getattr(torch, self.settings.store_dtype) if self.settings.store_dtype else None
+        self.memory = Memory(FeatureStore(self.settings.store_device, dtype))
 
     @torch.no_grad()
     def translate(self, frame: np.ndarray, index: int) -> np.ndarray:
@@ -109,12 +92,16 @@ class Translator:
         After an error the memory may hold parts of the unfinished frame: `load` a saved one, or `start_shot`.
         """
         memory = self.memory
-        if memory.anchor is None or memory.previous is None:
-            pixels = self._translate_anchor(frame)
+        if memory.anchor and memory.previous:
+            own, first = (f"{x.shape[1]}x{x.shape[0]}" for x in (frame, memory.anchor.frame))
+            if own != first:
+                raise InputError(f"a key frame is {own} pixels, the first of its shot {first}; give frames of one size")
+            pixels = self._sample(frame, self.steps, self._ties(frame, index, memory.anchor, memory.previous))
         else:
-            _check_size(frame, memory.anchor.frame)
-            ties = self._ties(frame, index, memory.anchor, memory.previous)
-            pixels = self._sample(frame, self._source(frame), self.steps, ties)
+            if not self.settings.preserve_color:
+                free = replace(self.steps, start=0, inject=None)  # from pure noise; what it remembers is overwritten
+                memory.palette = _frame(self._sample(frame, free))
+            pixels = self._sample(frame, self.steps)
         memory.add(Key(index, frame, pixels))
         return _frame(pixels)
 
@@ -124,24 +111,13 @@ class Translator:
 
     def load(self, path: Path) -> None:
         """Go on where `save` was called; WeightsError if the file is damaged or of another run."""
-        memory = self._empty_memory()
-        memory.load(path, self.identity, self.models)
-        self.memory = memory
-
-    def _empty_memory(self) -> Memory:
-        s = self.settings
-        dtype = getattr(torch, s.store_dtype) if s.store_dtype else None
-        return Memory(FeatureStore(s.store_device, dtype))
+        self.start_shot()
+        self.memory.load(path, self.identity, self.models)
 
     # -- one key frame ---------------------------------------------------------------------------------
 
-    def _translate_anchor(self, frame: np.ndarray) -> Tensor:
-        if not self.settings.preserve_color:
-            free = replace(self.steps, start=0, inject=None)  # from pure noise; what it remembers is overwritten below
-            self.memory.palette = _frame(self._sample(frame, self._source(frame), free))
-        return self._sample(frame, self._source(frame), self.steps)
-
-    def _sample(self, frame: np.ndarray, source: Tensor, steps: StepSchedule, ties: Ties | None = None) -> Tensor:
+    def _sample(self, frame: np.ndarray, steps: StepSchedule, ties: Ties | None = None) -> Tensor:
+        source = self._source(frame)
         network = Network(self.models.unet, self._denoiser(frame), self.schedule)
         latents = translate_keyframe(network, source, self.memory, steps, self.settings, seed=self.seed, ties=ties)
         return self._decode(latents)
@@ -165,39 +141,40 @@ class Translator:
         from_anchor = self._reference(anchor, frame, index)
         from_previous = from_anchor if previous is anchor else self._reference(previous, frame, index)
         return Ties(
-            latent_flow(from_anchor.flow, self.factor),
-            latent_mask(self._soft(from_anchor.occluded), self.factor),
+            fusion.latent_flow(from_anchor.flow, self.factor),
+            fusion.latent_mask(self._soft(from_anchor.occluded), self.factor),
             lambda latents: self._target(self._decode(latents), from_previous, from_anchor),
         )
 
     def _reference(self, key: Key, frame: np.ndarray, index: int) -> Reference:
-        pair = self.flow_fn(key.frame, frame, indices=(key.index, index))
+        pair = self.motion(key.frame, frame, indices=(key.index, index))
         flow = pair.bwd.to(key.pixels)
         return Reference(warp(key.pixels, flow), flow, pair.occ_bwd.to(key.pixels.device))
 
     def _target(self, direct: Tensor, previous: Reference, anchor: Reference) -> Target:
         """The warped results where they show something, elsewhere `direct`, the first pass's own; well encoded."""
-        pixels = blend_reference(
+        pixels = fusion.blend_reference(
             direct, previous.pixels, self._soft(previous.occluded), anchor.pixels, self._soft(anchor.occluded)
         )
         if self.settings.fidelity:
-            latents = fidelity_encode(self._encode, self._decode, pixels, self.factor)
+            latents = fusion.fidelity_encode(self._encode, self._decode, pixels, self.factor)
         else:
             latents = self._encode(pixels)
-        unseen = both_occluded(previous.occluded, anchor.occluded)
-        mask = latent_mask(self._soft(unseen if self.settings.inpaint else torch.zeros_like(unseen)), self.factor)
+        # The model paints freely where neither shows anything.
+        unseen = previous.occluded & anchor.occluded & self.settings.inpaint
+        mask = fusion.latent_mask(self._soft(unseen), self.factor)
         return Target(latents * mask, mask)
 
     def _soft(self, occluded: Tensor) -> Tensor:
         """With a seam of a latent cell: 9 pixels for a factor of 8, as officially."""
-        return soft_mask(occluded, self.factor + 1)
+        return fusion.soft_mask(occluded, self.factor + 1)
 
     # -- pixels and latents ----------------------------------------------------------------------------
 
     def _source(self, frame: np.ndarray) -> Tensor:
         """Clean latents of the source, in the anchor's colours if it has its own."""
         palette = self.memory.palette
-        recolored = frame if palette is None else match_colors(frame, palette)
+        recolored = frame if palette is None else fusion.match_colors(frame, palette)
         return self._encode(codec.frames_to_pixels(recolored[None])[0].to(self.models.device))
 
     def _encode(self, pixels: Tensor) -> Tensor:
@@ -215,14 +192,3 @@ class Translator:
 def _frame(pixels: Tensor) -> np.ndarray:
     """Float [1, 3, H, W] in [-1, 1] -> uint8 [H, W, 3]."""
     return codec.pixels_to_frames(pixels[:, None])[0]
-
-
-def _check_size(frame: np.ndarray, anchor: np.ndarray) -> None:
-    if frame.shape != anchor.shape:
-        raise InputError(
-            f"a key frame is {_size(frame)} pixels, the first of its shot {_size(anchor)}; give frames of one size"
-        )
-
-
-def _size(frame: np.ndarray) -> str:
-    return f"{frame.shape[1]}x{frame.shape[0]}"
