@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import re
@@ -130,11 +129,7 @@ class TuningState:
         # one key only: safetensors writes several in random order, and equal states should be equal files
         metadata = {FORMAT: json.dumps(self.settings)}
         with atomic_path(path) as temporary:
-            try:
-                save_file({name: value.contiguous() for name, value in kept.items()}, temporary, metadata)
-            except SafetensorError as error:  # hides the system's error, a full disk for example, in its text
-                code = re.search(r"os error (\d+)", str(error))
-                raise OSError(int(code[1]) if code else errno.EIO, str(error)) from error
+            save_file({name: value.contiguous() for name, value in kept.items()}, temporary, metadata)
 
     def load(self, path: Path, steps: int) -> None:
         """Continue the tuning in `path`; raises WeightsError for a damaged or foreign file, MethodError for a
