@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from videoedit.diffusion.latents import Posterior
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-WITHOUT_TRACE = {"steps", "checkpoint_every", "trainable", "train_blocks"}  # settings that a state may differ in
+WITHOUT_TRACE = {"steps", "checkpoint_every", "trainable", "train_blocks"}  # not in a state's settings
 
 
 @dataclass(frozen=True)
