@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from tuneavideo.config import EditFramesConfig, TuneAVideoConfig
 from videoedit.models.shape import ModelShape
 from videoedit.runs.planning import Scene, StagePlan
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def plan(config: TuneAVideoConfig, scene: Scene) -> tuple[list[StagePlan], list[str]]:

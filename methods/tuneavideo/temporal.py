@@ -36,9 +36,9 @@ def video_patch(unet: nn.Module, state: FrameState, generator: torch.Generator |
     """
     blocks = transformer_blocks(unet)
     added = temporal_modules(blocks, network.init, generator)
-    queries = query_projections(blocks) if network.lora_rank > 0 else {}
-    for name, layer in queries.items():
-        added[f"{name}.lora"] = QueryLoRA(layer, network.lora_rank, generator)
+    queries = [f"{name}.{query}" for name in blocks for query in QUERIES if network.lora_rank > 0]
+    for name in queries:
+        added[f"{name}.lora"] = QueryLoRA(unet.get_submodule(name), network.lora_rank, generator)
     like = next(unet.parameters())
     for module in added.values():
         module.to(like)
@@ -54,11 +54,6 @@ def video_patch(unet: nn.Module, state: FrameState, generator: torch.Generator |
 def transformer_blocks(unet: nn.Module) -> dict[str, Any]:
     """The UNet's transformer blocks by name."""
     return {name: module for name, module in unet.named_modules() if isinstance(module, BasicTransformerBlock)}
-
-
-def query_projections(blocks: Mapping[str, Any]) -> dict[str, nn.Linear]:
-    """The query projections of the blocks' self- and cross-attention by name."""
-    return {f"{name}.{query}": block.get_submodule(query) for name, block in blocks.items() for query in QUERIES}
 
 
 def temporal_modules(blocks: Mapping[str, Any], init: str, generator: torch.Generator | None) -> dict[str, nn.Module]:
@@ -159,7 +154,7 @@ class ClipGroupNorm(nn.GroupNorm):
 class QueryLoRA(nn.Module):
     """Low-rank change of a projection, ``x -> up(down(x))``; zero at the start (Hu et al., LoRA, 2021)."""
 
-    def __init__(self, layer: nn.Linear, rank: int, generator: torch.Generator | None = None) -> None:
+    def __init__(self, layer: Any, rank: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.down = linear(layer.in_features, rank, bias=False, generator=generator)
         self.up = nn.utils.skip_init(nn.Linear, rank, layer.out_features, bias=False)

@@ -96,7 +96,7 @@ def tune(
             clock.lap("forward")
             (loss * state.loss_scale).backward()
             clock.lap("backward")
-            state.apply_gradients(loss.detach(), c.max_grad_norm, clip.num_frames)
+            state.apply_gradients(loss.detach(), c.max_grad_norm, posterior.mean.shape[1])
             clock.lap("optimiser")
             if state_path and (step % c.checkpoint_every == 0 or step == c.steps or stop.asked):
                 state.save(state_path)
@@ -143,10 +143,6 @@ class _Clip:
             raise ConfigError("precision fp16 does not work on a CPU; use bf16, or fp32")
         if self.settings.prompt_dropout > 0 and self.empty_embeds is None:
             raise ConfigError("prompt_dropout needs empty_embeds, the encoded empty prompt")
-
-    @property
-    def num_frames(self) -> int:
-        return int(self.posterior.mean.shape[1])
 
     @property
     def device(self) -> torch.device:

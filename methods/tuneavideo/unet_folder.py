@@ -25,13 +25,9 @@ WEIGHT_FILES = (
 )
 
 TEMPORAL_NAMES = (
-    "norm_temp.weight",
-    "norm_temp.bias",
-    "attn_temp.to_q.weight",
-    "attn_temp.to_k.weight",
-    "attn_temp.to_v.weight",
-    "attn_temp.to_out.0.weight",
-    "attn_temp.to_out.0.bias",
+    *("norm_temp.weight", "norm_temp.bias"),
+    *("attn_temp.to_q.weight", "attn_temp.to_k.weight", "attn_temp.to_v.weight"),
+    *("attn_temp.to_out.0.weight", "attn_temp.to_out.0.bias"),
 )
 
 DAMAGED = (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
@@ -131,8 +127,7 @@ def check_temporal(temporal: dict[str, Tensor], tensors: dict[str, Tensor], fold
     """Raise `WeightsError` unless each transformer block has its seven temporal tensors."""
     blocks = [name.removesuffix("attn1.to_q.weight") for name in tensors if name.endswith("attn1.to_q.weight")]
     expected = {f"{block}{name}" for block in blocks for name in TEMPORAL_NAMES}
-    if temporal.keys() != expected:
-        odd = sorted(expected ^ temporal.keys())
+    if odd := sorted(expected ^ temporal.keys()):
         raise WeightsError(
             f"{folder} is no complete Tune-A-Video UNet: {len(odd)} temporal tensors differ, as {odd[0]}"
         )
