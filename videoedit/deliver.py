@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,9 +32,7 @@ class Watcher(Protocol):
 
     def watch(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]: ...
 
-    def series(self) -> Series:
-        """One value a frame, by the figure's name."""
-        ...
+    def series(self) -> Series: ...
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,6 @@ class StreamedEdit:
     means: Callable[[Series], dict[str, float]] = field(default=lambda series: {}, repr=False)
     prompt: str = ""
     reference: Path | None = None
-
     role: str = "edit"
 
 
@@ -302,16 +298,15 @@ def _tell(done: Delivery, findings: Findings) -> None:
     """Take over what a method tells besides its edits, and draw its pictures."""
     steps = done.steps
     for picture in findings.pictures:
-        write = partial(_draw, picture, steps.path(picture.file))
+
+        def write(picture: Picture = picture) -> None:
+            write_image(steps.path(picture.file), picture.draw())
+
         steps.keep(f"picture {picture.file}", write, needs=picture.needs, files=[picture.file])
         done.pictures.append({"title": picture.title, "file": picture.file, "caption": picture.caption})
     done.plots |= findings.plots
     done.metrics |= findings.figures
     done.keyframes = findings.keyframes or done.keyframes
-
-
-def _draw(picture: Picture, target: Path) -> None:
-    write_image(target, picture.draw())
 
 
 _DELIVER: dict[type, Callable[[Delivery, Any], None]] = {

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -119,9 +119,7 @@ class Steps:
         why = self._why(name, key, flat, files)
         self._say(name, why)
         if why and not self.dry:
-            self._make(name, key, flat, make, lambda: list(files))
-        elif not why:
-            self._note_again(name)
+            self._make(name, key, flat, make, files)
         return Step(name, key, self.workspace, unmade=bool(why) and self.dry)
 
     def tensors(self, name: str, file: str, make: Callable[[], dict[str, Tensor]], *, needs: Mapping[str, Any]) -> Step:
@@ -162,9 +160,7 @@ class Steps:
             for path in missing.values():  # a damaged one
                 path.unlink(missing_ok=True)
             stored = {"parts": flat}
-            self._make(name, key, stored, lambda: make(missing) if missing else None, lambda: list(names.values()))
-        elif not why:
-            self._note_again(name)
+            self._make(name, key, stored, lambda: make(missing) if missing else None, names.values())
         return Step(name, key, self.workspace, unmade=bool(why) and self.dry)
 
     def sweep(self) -> None:
@@ -182,14 +178,7 @@ class Steps:
         """The names of all files that steps have."""
         return set().union(*(step["files"] for step in self.workspace.steps.values()))
 
-    def _make(
-        self,
-        name: str,
-        key: str,
-        needs: dict[str, Any],
-        make: Callable[[], Any],
-        files: Callable[[], Sequence[str]],
-    ) -> None:
+    def _make(self, name: str, key: str, needs: dict[str, Any], make: Callable[[], Any], files: Iterable[str]) -> None:
         notes: list[str] = []
         self._making = (name, key, notes)
         machine.reset_peak()
@@ -198,7 +187,7 @@ class Steps:
             value = make()
         finally:
             self._making = None
-        facts = {file: self._facts(name, file) for file in files()}
+        facts = {file: self._facts(name, file) for file in files}
         before = self.workspace.steps.pop(name, None)  # steps stand in the order of their latest making
         self.workspace.steps[name] = {
             "key": key,
@@ -231,12 +220,11 @@ class Steps:
     # -- saying why ------------------------------------------------------------------------------------
 
     def _say(self, name: str, why: str) -> None:
+        """Tell what becomes of a step; the notes of one that is kept are said again."""
         self.status[name] = why or KEPT
         if not self.dry and why != NEW:
             self.progress.say(f"{name}: {why or KEPT}")
-
-    def _note_again(self, name: str) -> None:
-        for text in self.workspace.steps[name].get("notes", []):
+        for text in [] if why else self.workspace.steps[name].get("notes", []):
             self.note(text)
 
     def _why(self, name: str, key: str, needs: dict[str, Any], files: Sequence[str]) -> str:
@@ -288,8 +276,7 @@ class Steps:
     @contextlib.contextmanager
     def collect_warnings(self) -> Iterator[None]:
         """Inside, warnings logged by the toolkit also become notes of the run."""
-        handler = _NoteHandler(self)
-        logger = logging.getLogger("videoedit")
+        handler, logger = _NoteHandler(self), logging.getLogger("videoedit")
         logger.addHandler(handler)
         try:
             yield
