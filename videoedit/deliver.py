@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -200,8 +201,7 @@ def _deliver_array(done: Delivery, edit: Edit) -> None:
     needs = {**edit.needs, **_written(clip), "reference": edit.reference}
     step = steps.keep(name, make, needs=needs, files=[edit.file])
     done.show(edit.title, edit.role, edit.prompt, edit.file)
-    if edit.reference:
-        reference = edit.reference
+    if reference := edit.reference:
         _write_reference(done, edit, f"truth-{file_stem(edit.prompt)}.mp4", lambda: _at_working_size(clip, reference))
     if steps.dry:
         return
@@ -212,14 +212,10 @@ def _deliver_array(done: Delivery, edit: Edit) -> None:
 
 def _measure_array(done: Delivery, edit: Edit, frames: np.ndarray) -> dict[str, dict[str, float]]:
     """Figures of an edit, and of its reference if there is one, by label."""
-    source, clip = done.clip.frames, done.with_clip
-    if edit.reference is None:
-        return {edit.title: measure_edit(source, frames, edit.prompt, with_clip=clip)}
-    wanted = _at_working_size(done.clip, edit.reference)
-    return {
-        edit.title: measure_edit(source, frames, edit.prompt, wanted, with_clip=clip),
-        f"{TRUTH}{edit.title}": measure_edit(source, wanted, edit.prompt, wanted, with_clip=clip),
-    }
+    wanted = _at_working_size(done.clip, edit.reference) if edit.reference else None
+    measure = partial(measure_edit, done.clip.frames, prompt=edit.prompt, truth=wanted, with_clip=done.with_clip)
+    figures = {edit.title: measure(frames)}
+    return figures if wanted is None else figures | {f"{TRUTH}{edit.title}": measure(wanted)}
 
 
 def _at_working_size(clip: Clip, path: Path) -> np.ndarray:
@@ -252,8 +248,8 @@ def _deliver_stream(done: Delivery, edit: StreamedEdit) -> None:
     written = steps.keep(f"write {edit.title}", make, needs={**edit.needs, **_written(clip)}, files=[edit.file])
     measured = _measure_file(done, edit, written) if edit.prompt else None
     done.show(edit.title, edit.role, edit.prompt, edit.file)
-    if edit.reference:
-        reference, stem = edit.reference, edit.file.removeprefix("edit") if edit.prompt else ".mp4"
+    if reference := edit.reference:
+        stem = edit.file.removeprefix("edit") if edit.prompt else ".mp4"
         _write_reference(done, edit, f"truth{stem}", lambda: clip.same_frames(reference))
     if steps.dry:
         return
