@@ -124,13 +124,14 @@ class Delivery:
         self.videos.append({"label": label, "role": role, "prompt": prompt, "file": file})
 
     @property
-    def all_plots(self) -> dict[str, list[float]]:
-        """Every curve by its name; those of several edits carry the edit's title."""
+    def record(self) -> dict[str, Any]:
+        """All that the report shows; curves of several edits carry the edit's title."""
         plots = dict(self.plots)
         for title, series in self.series.items():
             for name, values in series.items():
                 plots[f"{name}, {title}" if len(self.series) > 1 else name] = values
-        return plots
+        return {"videos": self.videos, "metrics": self.metrics, "plots": plots,
+                "pictures": self.pictures, "keyframes": list(self.keyframes)}  # fmt: skip
 
 
 def deliver(
@@ -156,13 +157,7 @@ def deliver(
         assert steps.dry
         steps.status["what follows"] = f"made: after {error}"
     if not steps.dry:
-        steps.workspace.record |= {
-            "videos": done.videos,
-            "metrics": done.metrics,
-            "plots": done.all_plots,
-            "pictures": done.pictures,
-            "keyframes": list(done.keyframes),
-        }
+        steps.workspace.record |= done.record
     return EditResult(videos=done.edits, metrics=done.metrics)
 
 
@@ -253,9 +248,8 @@ def _deliver_stream(done: Delivery, edit: StreamedEdit) -> None:
         _write_reference(done, edit, f"truth{stem}", lambda: clip.same_frames(reference))
     if steps.dry:
         return
-    figures = dict(measured.value) if measured else {edit.title: {}}
-    figures[edit.title] = figures[edit.title] | edit.means(written.value)
-    done.metrics |= figures
+    figures = measured.value if measured else {edit.title: {}}
+    done.metrics |= figures | {edit.title: figures[edit.title] | edit.means(written.value)}
     done.series[edit.title] = written.value
     done.keyframes = edit.keyframes
     done.edits[edit.title] = steps.path(edit.file)

@@ -58,7 +58,7 @@ def plan_run(
     if folder is None:
         return costs
     call = _Call(spec, config, scene)
-    record = check_folder(folder, method=method, clip=_clip(config), sha256=call.sha256, fresh=fresh)
+    record = check_folder(folder, method=method, clip=call.path, sha256=call.sha256, fresh=fresh)
     kept = record if record and not fresh else {"steps": {}, "calls": []}
     steps = Steps(Workspace(folder, kept), dry=True)
     call.walk(steps)
@@ -88,7 +88,7 @@ def run_method(
     folder = folder or default_folder(method, config)
     scene, _ = _plan(spec, config)
     call = _Call(spec, config, scene)
-    path = _clip(config)
+    path = call.path
     if not check_folder(folder, method=method, clip=path, sha256=call.sha256, fresh=fresh):
         call.load()  # so that what cannot be used is refused before anything is written
     with open_workspace(folder, method=method, clip=path, sha256=call.sha256, fresh=fresh) as workspace:

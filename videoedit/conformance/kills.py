@@ -19,7 +19,7 @@ from videoedit.errors import MethodError
 from videoedit.files import file_sha256
 from videoedit.pipeline import run_method
 from videoedit.plugins import get_method
-from videoedit.runs.folder import RECORD, UNFINISHED
+from videoedit.runs.folder import RECORD, UNFINISHED, read_workspace
 
 ERROR = "error.txt"  # in which a forked run leaves the line it failed with
 TIMED = (RECORD, "report.json", "report.html", ".lock")  # these tell how long things took
@@ -97,7 +97,7 @@ def _outputs(folder: Path) -> dict[str, str]:
     """Hashes of all that a run makes, also what it should have tidied up, except records of time."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name not in TIMED]
     hashes = {str(path.relative_to(folder)): file_sha256(path) for path in files}
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    record = read_workspace(folder) or {}
     return hashes | {part: json.dumps(record[part]) for part in ("metrics", "plots", "notes")}
 
 

@@ -64,14 +64,13 @@ def check_refusals(trial: Trial) -> Iterator[str]:
 
 def check_videos(trial: Trial) -> Iterator[str]:
     """Every video has the frames, rate, size and sound of the clip."""
-    source = _facts(trial.folder / "source.mp4")
-    videos = trial.record["videos"]
+    source, videos = _facts(trial.folder / "source.mp4"), trial.record["videos"]
     if not any(video["role"] == "edit" for video in videos):
         yield "no edit is handed over"
-    for video in videos:
-        for name, value in _facts(trial.folder / video["file"]).items():
+    for file in [video["file"] for video in videos]:
+        for name, value in _facts(trial.folder / file).items():
             if value != source[name]:
-                yield f"{video['file']} has other {name} than the clip: {value}, not {source[name]}"
+                yield f"{file} has other {name} than the clip: {value}, not {source[name]}"
 
 
 def _facts(path: Path) -> dict[str, Any]:
