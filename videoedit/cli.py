@@ -113,14 +113,13 @@ def show_config(
 def doctor() -> None:
     """Check the installation and say what to do about what is wrong."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from videoedit.doctor import diagnose
 
     checks = diagnose()
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "check", "found", "advice"):
-        table.add_column(column, overflow="fold")
+    columns = [Column(name, overflow="fold") for name in ("", "check", "found", "advice")]
+    table = Table(*columns, box=None, pad_edge=False)
     marks = {True: "[green]ok[/]", False: "[red]bad[/]", None: "[yellow]-[/]"}
     for check in checks:
         table.add_row(marks[check.ok], check.name, check.found, check.advice)
