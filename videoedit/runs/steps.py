@@ -120,6 +120,8 @@ class Steps:
         self._say(name, why)
         if why and not self.dry:
             self._make(name, key, flat, make, files)
+        elif not why:
+            self._note_again(name)
         return Step(name, key, self.workspace, unmade=bool(why) and self.dry)
 
     def tensors(self, name: str, file: str, make: Callable[[], dict[str, Tensor]], *, needs: Mapping[str, Any]) -> Step:
@@ -161,6 +163,8 @@ class Steps:
                 path.unlink(missing_ok=True)
             stored = {"parts": flat}
             self._make(name, key, stored, lambda: make(missing) if missing else None, names.values())
+        elif not why:
+            self._note_again(name)
         return Step(name, key, self.workspace, unmade=bool(why) and self.dry)
 
     def sweep(self) -> None:
@@ -220,11 +224,12 @@ class Steps:
     # -- saying why ------------------------------------------------------------------------------------
 
     def _say(self, name: str, why: str) -> None:
-        """Tell what becomes of a step; the notes of one that is kept are said again."""
         self.status[name] = why or KEPT
         if not self.dry and why != NEW:
             self.progress.say(f"{name}: {why or KEPT}")
-        for text in [] if why else self.workspace.steps[name].get("notes", []):
+
+    def _note_again(self, name: str) -> None:
+        for text in self.workspace.steps[name].get("notes", []):
             self.note(text)
 
     def _why(self, name: str, key: str, needs: dict[str, Any], files: Sequence[str]) -> str:
