@@ -13,11 +13,11 @@ import typer
 from videoedit import __version__
 from videoedit.errors import VideoEditError
 from videoedit.evaluation.commands import app as bench_app
+from videoedit.plugins import COMMANDS, METHODS, Flag, MethodSpec
 from videoedit.runs.interrupt import interrupt_on_sigterm
 
 if TYPE_CHECKING:
     from videoedit.config import ClipConfig
-    from videoedit.plugins import Flag, MethodSpec
 
 app = typer.Typer(
     name="videoedit",
@@ -33,6 +33,17 @@ models_app = typer.Typer()
 app.add_typer(models_app, name="models", rich_help_panel=None)
 app.add_typer(bench_app, name="bench", rich_help_panel=None)
 
+FLAGS_OF_CLIPS = (
+    Flag("--frames", ("video.num_frames",), "Number of frames to edit.", kind=int),
+    Flag("--stride", ("video.stride",), "Take every n-th frame.", kind=int),
+    Flag("--size", ("video.size",), "Size to work at, WIDTHxHEIGHT."),
+    Flag("--seed", ("seed",), "Seed of all random numbers.", kind=int),
+)
+FLAGS_OF_MODELS = (
+    Flag("--model", ("model",), "Model: mini, a diffusers folder, a .safetensors file, or a hub id."),
+    Flag("--device", ("device",), "Device to compute on: cpu, cuda, ..."),
+)
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: every expected failure is one line on stderr and exit code 2."""
@@ -41,9 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(levelname)s: %(message)s")
     logging.addLevelName(logging.WARNING, "warning")
     if arguments[:1] == ["run"]:
-        _add_methods()
+        _add_commands(run_app, METHODS)
     else:
-        _add_commands()
+        _add_commands(app, COMMANDS)
     interrupt_on_sigterm()
     try:
         code = app(arguments, standalone_mode=False) or 0
@@ -102,14 +113,13 @@ def show_config(
 def doctor() -> None:
     """Check the installation and say what to do about what is wrong."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from videoedit.doctor import diagnose
 
     checks = diagnose()
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "check", "found", "advice"):
-        table.add_column(column, overflow="fold")
+    columns = [Column(name, overflow="fold") for name in ("", "check", "found", "advice")]
+    table = Table(*columns, box=None, pad_edge=False)
     marks = {True: "[green]ok[/]", False: "[red]bad[/]", None: "[yellow]-[/]"}
     for check in checks:
         table.add_row(marks[check.ok], check.name, check.found, check.advice)
@@ -167,19 +177,11 @@ def fetch(name: str) -> None:
     typer.echo(str(fetch_weights(name)))
 
 
-def _add_methods() -> None:
-    """One subcommand of `run` for each installed method, its flags taken from its MethodSpec."""
+def _add_commands(app: typer.Typer, group: str) -> None:
+    """One subcommand for each method or command that is installed, its flags taken from its MethodSpec."""
     from videoedit.plugins import all_methods
 
-    for spec in all_methods():
-        run_app.command(spec.name, help=f"{spec.summary[:1].upper()}{spec.summary[1:]}.")(_command(spec))
-
-
-def _add_commands() -> None:
-    """Top-level commands of installed packages, made in the same way."""
-    from videoedit.plugins import COMMANDS, all_methods
-
-    for spec in all_methods(COMMANDS):
+    for spec in all_methods(group):
         app.command(spec.name, help=f"{spec.summary[:1].upper()}{spec.summary[1:]}.")(_command(spec))
 
 
@@ -191,8 +193,7 @@ def _command(spec: MethodSpec) -> Any:
 
     parameters = [_parameter("clip", Path | None, typer.Argument(help="The video to edit."))]
     parameters += [
-        _parameter(flag.parameter, _flag_type(flag), typer.Option(flag.name, help=flag.help))
-        for flag in (*spec.flags, *_common_flags(spec))
+        _parameter(flag.parameter, _flag_type(flag), typer.Option(flag.name, help=flag.help)) for flag in _flags(spec)
     ]
     parameters += [
         _parameter("out", Path | None, typer.Option("-o", "--out", help="Folder to write to.")),
@@ -215,20 +216,9 @@ def _flag_type(flag: Flag) -> Any:
     return list[flag.kind] | None if flag.multiple else flag.kind | None  # type: ignore[name-defined]
 
 
-def _common_flags(spec: MethodSpec) -> tuple[Flag, ...]:
-    from videoedit.plugins import Flag
-
-    for_all = (
-        Flag("--frames", ("video.num_frames",), "Number of frames to edit.", kind=int),
-        Flag("--stride", ("video.stride",), "Take every n-th frame.", kind=int),
-        Flag("--size", ("video.size",), "Size to work at, WIDTHxHEIGHT."),
-        Flag("--seed", ("seed",), "Seed of all random numbers.", kind=int),
-    )
-    for_models = (
-        Flag("--model", ("model",), "Model: mini, a diffusers folder, a .safetensors file, or a hub id."),
-        Flag("--device", ("device",), "Device to compute on: cpu, cuda, ..."),
-    )
-    return (*for_models, *for_all) if spec.needs_model else for_all
+def _flags(spec: MethodSpec) -> tuple[Flag, ...]:
+    """The flags of a method, with those that all have."""
+    return (*spec.flags, *(FLAGS_OF_MODELS if spec.needs_model else ()), *FLAGS_OF_CLIPS)
 
 
 def _resolve(spec: MethodSpec, file: Path | None, flags: list[tuple[str, Any]], assignments: list[str]) -> ClipConfig:
@@ -248,7 +238,7 @@ def _run(spec: MethodSpec, given: dict[str, Any]) -> None:
     from videoedit.runs.progress import Progress
 
     flags: list[tuple[str, Any]] = [("clip", given["clip"].absolute())] if given["clip"] else []
-    for flag in (*spec.flags, *_common_flags(spec)):
+    for flag in _flags(spec):
         value = given[flag.parameter]
         if value not in (None, []):
             flags += [(key, value) for key in flag.keys]

@@ -258,13 +258,11 @@ def _explain(schema: type[BaseModel], error: Any) -> str:
 
 def _nearest(schema: type[BaseModel], key: str) -> str:
     keys = list(setting_keys(schema))
-    last = key.rsplit(".", 1)[-1]
-    by_last = {known.rsplit(".", 1)[-1]: known for known in reversed(keys)}
-    close = difflib.get_close_matches(key, keys, n=1, cutoff=0.75) or [
-        by_last[name] for name in difflib.get_close_matches(last, by_last, n=1, cutoff=0.5)
-    ]
-    if close:
+    if close := difflib.get_close_matches(key, keys, n=1, cutoff=0.75):
         return f"did you mean {close[0]!r}?"
+    by_last = {known.rsplit(".", 1)[-1]: known for known in reversed(keys)}
+    if close := difflib.get_close_matches(key.rsplit(".", 1)[-1], by_last, n=1, cutoff=0.5):
+        return f"did you mean {by_last[close[0]]!r}?"
     return "`videoedit show-config METHOD` lists all settings"
 
 

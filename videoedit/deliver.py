@@ -33,9 +33,7 @@ class Watcher(Protocol):
 
     def watch(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]: ...
 
-    def series(self) -> Series:
-        """One value a frame, by the figure's name."""
-        ...
+    def series(self) -> Series: ...
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,6 @@ class StreamedEdit:
     means: Callable[[Series], dict[str, float]] = field(default=lambda series: {}, repr=False)
     prompt: str = ""
     reference: Path | None = None
-
     role: str = "edit"
 
 
@@ -127,13 +124,14 @@ class Delivery:
         self.videos.append({"label": label, "role": role, "prompt": prompt, "file": file})
 
     @property
-    def all_plots(self) -> dict[str, list[float]]:
-        """Every curve by its name; those of several edits carry the edit's title."""
+    def record(self) -> dict[str, Any]:
+        """All that the report shows; curves of several edits carry the edit's title."""
         plots = dict(self.plots)
         for title, series in self.series.items():
             for name, values in series.items():
                 plots[f"{name}, {title}" if len(self.series) > 1 else name] = values
-        return plots
+        return {"videos": self.videos, "metrics": self.metrics, "plots": plots,
+                "pictures": self.pictures, "keyframes": list(self.keyframes)}  # fmt: skip
 
 
 def deliver(
@@ -159,13 +157,7 @@ def deliver(
         assert steps.dry
         steps.status["what follows"] = f"made: after {error}"
     if not steps.dry:
-        steps.workspace.record |= {
-            "videos": done.videos,
-            "metrics": done.metrics,
-            "plots": done.all_plots,
-            "pictures": done.pictures,
-            "keyframes": list(done.keyframes),
-        }
+        steps.workspace.record |= done.record
     return EditResult(videos=done.edits, metrics=done.metrics)
 
 
@@ -204,8 +196,7 @@ def _deliver_array(done: Delivery, edit: Edit) -> None:
     needs = {**edit.needs, **_written(clip), "reference": edit.reference}
     step = steps.keep(name, make, needs=needs, files=[edit.file])
     done.show(edit.title, edit.role, edit.prompt, edit.file)
-    if edit.reference:
-        reference = edit.reference
+    if reference := edit.reference:
         _write_reference(done, edit, f"truth-{file_stem(edit.prompt)}.mp4", lambda: _at_working_size(clip, reference))
     if steps.dry:
         return
@@ -216,14 +207,10 @@ def _deliver_array(done: Delivery, edit: Edit) -> None:
 
 def _measure_array(done: Delivery, edit: Edit, frames: np.ndarray) -> dict[str, dict[str, float]]:
     """Figures of an edit, and of its reference if there is one, by label."""
-    source, clip = done.clip.frames, done.with_clip
-    if edit.reference is None:
-        return {edit.title: measure_edit(source, frames, edit.prompt, with_clip=clip)}
-    wanted = _at_working_size(done.clip, edit.reference)
-    return {
-        edit.title: measure_edit(source, frames, edit.prompt, wanted, with_clip=clip),
-        f"{TRUTH}{edit.title}": measure_edit(source, wanted, edit.prompt, wanted, with_clip=clip),
-    }
+    wanted = _at_working_size(done.clip, edit.reference) if edit.reference else None
+    measure = partial(measure_edit, done.clip.frames, prompt=edit.prompt, truth=wanted, with_clip=done.with_clip)
+    figures = {edit.title: measure(frames)}
+    return figures if wanted is None else figures | {f"{TRUTH}{edit.title}": measure(wanted)}
 
 
 def _at_working_size(clip: Clip, path: Path) -> np.ndarray:
@@ -256,14 +243,13 @@ def _deliver_stream(done: Delivery, edit: StreamedEdit) -> None:
     written = steps.keep(f"write {edit.title}", make, needs={**edit.needs, **_written(clip)}, files=[edit.file])
     measured = _measure_file(done, edit, written) if edit.prompt else None
     done.show(edit.title, edit.role, edit.prompt, edit.file)
-    if edit.reference:
-        reference, stem = edit.reference, edit.file.removeprefix("edit") if edit.prompt else ".mp4"
+    if reference := edit.reference:
+        stem = edit.file.removeprefix("edit") if edit.prompt else ".mp4"
         _write_reference(done, edit, f"truth{stem}", lambda: clip.same_frames(reference))
     if steps.dry:
         return
-    figures = dict(measured.value) if measured else {edit.title: {}}
-    figures[edit.title] = figures[edit.title] | edit.means(written.value)
-    done.metrics |= figures
+    figures = measured.value if measured else {edit.title: {}}
+    done.metrics |= figures | {edit.title: figures[edit.title] | edit.means(written.value)}
     done.series[edit.title] = written.value
     done.keyframes = edit.keyframes
     done.edits[edit.title] = steps.path(edit.file)
@@ -302,16 +288,15 @@ def _tell(done: Delivery, findings: Findings) -> None:
     """Take over what a method tells besides its edits, and draw its pictures."""
     steps = done.steps
     for picture in findings.pictures:
-        write = partial(_draw, picture, steps.path(picture.file))
+
+        def write(picture: Picture = picture) -> None:
+            write_image(steps.path(picture.file), picture.draw())
+
         steps.keep(f"picture {picture.file}", write, needs=picture.needs, files=[picture.file])
         done.pictures.append({"title": picture.title, "file": picture.file, "caption": picture.caption})
     done.plots |= findings.plots
     done.metrics |= findings.figures
     done.keyframes = findings.keyframes or done.keyframes
-
-
-def _draw(picture: Picture, target: Path) -> None:
-    write_image(target, picture.draw())
 
 
 _DELIVER: dict[type, Callable[[Delivery, Any], None]] = {

@@ -40,11 +40,11 @@ class Check:
 
 def diagnose(*, folder: Path | None = None) -> list[Check]:
     """Check the installation; `folder` is where results will go (disk space), the present one by default."""
-    checks: list[tuple[str, Callable[[], Check]]] = [("Python", check_python), ("torch and torchvision", check_torch)]
-    for name, requirement in requirements().items():
-        if "torch" not in name:
-            checks.append((name, partial(check_version, requirement)))
-    checks += [
+    versions = {n: partial(check_version, needed) for n, needed in requirements().items() if "torch" not in n}
+    checks: list[tuple[str, Callable[[], Check]]] = [
+        ("Python", check_python),
+        ("torch and torchvision", check_torch),
+        *versions.items(),
         ("diffusers with transformers", check_pipeline),
         ("video encoders", check_encoders),
         ("embedded model", check_mini),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from videoedit.config import ClipConfig, RunConfig, build_config, dump_yaml
 from videoedit.errors import ConfigError, InputError
@@ -59,7 +58,7 @@ def plan_run(
     if folder is None:
         return costs
     call = _Call(spec, config, scene)
-    record = check_folder(folder, method=method, clip=_clip(config), sha256=call.sha256, fresh=fresh)
+    record = check_folder(folder, method=method, clip=call.path, sha256=call.sha256, fresh=fresh)
     kept = record if record and not fresh else {"steps": {}, "calls": []}
     steps = Steps(Workspace(folder, kept), dry=True)
     call.walk(steps)
@@ -89,7 +88,7 @@ def run_method(
     folder = folder or default_folder(method, config)
     scene, _ = _plan(spec, config)
     call = _Call(spec, config, scene)
-    path = _clip(config)
+    path = call.path
     if not check_folder(folder, method=method, clip=path, sha256=call.sha256, fresh=fresh):
         call.load()  # so that what cannot be used is refused before anything is written
     with open_workspace(folder, method=method, clip=path, sha256=call.sha256, fresh=fresh) as workspace:
@@ -114,30 +113,21 @@ class _Call:
     """One call: what was asked, of which clip, by which models."""
 
     def __init__(self, spec: MethodSpec, config: ClipConfig, scene: Scene) -> None:
+        from videoedit.models.lazy import LazyModels
         from videoedit.runs.clip import Clip
 
         self.spec, self.config, self.info = spec, config, scene.info
         self.path = _clip(config)
         self.sha256 = file_sha256(self.path)
-        self.models = _models(spec, config)
+        self.models = cast(Models, LazyModels(config)) if _has_model(config, spec) else None
         size = scene.size
         if self.models is not None and scene.folder is None:
-            size = self._size_of_loaded()
+            size = size_for(self.models, self.info, config.video.size)  # only the weights tell this model's shape
         source = (self.info.width, self.info.height)
         video = config.video
-        self.clip = Clip(
-            self._open,
-            self.sha256,
-            range(video.start, video.start + scene.frames * video.stride, video.stride),
-            self.info.fps / video.stride,
-            size,
-            source if video.output_size == "source" else size,
-        )
-
-    def _size_of_loaded(self) -> tuple[int, int]:
-        """The working size of a model of which only the weights tell its shape."""
-        assert self.models is not None
-        return size_for(self.models, self.info, self.config.video.size)
+        numbers = range(video.start, video.start + scene.frames * video.stride, video.stride)
+        output_size = source if video.output_size == "source" else size
+        self.clip = Clip(self._open, self.sha256, numbers, self.info.fps / video.stride, size, output_size)
 
     def _open(self) -> Any:
         from videoedit.media.video import open_video, read_video
@@ -148,23 +138,18 @@ class _Call:
 
     def load(self) -> None:
         """Load the models, and open the clip."""
-        if self.models is not None:
-            _ = self.models.unet
+        _ = self.models and self.models.unet
         _ = self.clip.video
 
     def walk(self, steps: Steps) -> EditResult:
         """Go through the method's steps, and deliver its edits."""
         from videoedit.deliver import deliver
 
-        handed: Iterator[Any] = self.spec.load("edits")(self.config, self.models, self.clip, steps)
-        with contextlib.closing(cast(Any, handed)):
-            return deliver(
-                handed,
-                self.clip,
-                steps,
-                source_prompt=getattr(self.config, "source_prompt", ""),
-                with_clip=self.models is not None and is_embedded(self.models.name),
-            )
+        handed: Any = self.spec.load("edits")(self.config, self.models, self.clip, steps)
+        source_prompt = getattr(self.config, "source_prompt", "")
+        with_clip = self.models is not None and is_embedded(self.models.name)
+        with contextlib.closing(handed):
+            return deliver(handed, self.clip, steps, source_prompt=source_prompt, with_clip=with_clip)
 
 
 def _finish(workspace: Workspace, call: _Call, before: str) -> None:
@@ -212,7 +197,7 @@ def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tu
     source, video = (info.width, info.height), config.video
     notes: list[str] = []
     folder, shape, size = None, ModelShape.unknown(), video.size or source
-    if isinstance(config, RunConfig) and spec.needs_model:
+    if _has_model(config, spec):
         folder = local_folder(config.model)
         shape = ModelShape.read(folder) if folder else shape
         size = working_size(source, video.size, factor=shape.factor, native=shape.native)
@@ -237,9 +222,5 @@ def _clip(config: ClipConfig) -> Path:
     return config.clip
 
 
-def _models(spec: MethodSpec, config: ClipConfig) -> Models | None:
-    if not isinstance(config, RunConfig) or not spec.needs_model:
-        return None
-    from videoedit.models.lazy import LazyModels
-
-    return cast(Models, LazyModels(config))
+def _has_model(config: ClipConfig, spec: MethodSpec) -> TypeGuard[RunConfig]:
+    return spec.needs_model and isinstance(config, RunConfig)

@@ -26,12 +26,7 @@ METHOD = MethodSpec(
     licence="Own implementation of Tune-A-Video (Wu et al., ICCV 2023; official code Apache-2.0).",
     flags=(
         Flag("--source-prompt", ("source_prompt",), "Text that says what the clip shows; the model is tuned on it."),
-        Flag(
-            "--prompt",
-            ("prompts",),
-            "Text that says what the edit should show; repeat for several edits.",
-            multiple=True,
-        ),
+        Flag("--prompt", ("prompts",), "Text that says what the edit should show; repeatable.", multiple=True),
         Flag("--negative-prompt", ("negative_prompt",), "Text that says what the edits should not show."),
         Flag("--steps", ("invert.steps", "sample.steps"), "DDIM steps of inversion and sampling.", kind=int),
         Flag("--tune-steps", ("tune.steps",), "Optimiser steps of the tuning.", kind=int),
@@ -43,10 +38,9 @@ METHOD = MethodSpec(
             config="tuneavideo.config:EditFramesConfig",
             run="tuneavideo.method:edit_frames",
             plan="tuneavideo.plan:edit_stages",
-        ),
+        )
     },
 )
-
 
 _WHERE = {"TuneAVideo": "tuneavideo.method", "VideoUNet": "tuneavideo.video_unet"}
 

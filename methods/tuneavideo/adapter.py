@@ -48,7 +48,13 @@ def load_adapter(path: str | Path, video_unet: VideoUNet) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
     if path.suffix == ".safetensors":
         metadata = read_metadata(path)
-        check_options(path, metadata["options"], video_unet.options)
+        for name in BINDING_OPTIONS:
+            made, wanted = metadata["options"].get(name), video_unet.options[name]
+            if made != wanted:
+                raise WeightsError(
+                    f"{path} was tuned with {name}: {made}, but this network has {name}: {wanted}; "
+                    f"set network.{name}={made}"
+                )
         check_base(path, tensors.pop(BASE_SAMPLE, None), getattr(torch, metadata["dtype"]), video_unet)
     video_unet.load_tensors({name.removeprefix("module."): tensor for name, tensor in tensors.items()})
     return metadata
@@ -67,24 +73,13 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     return header
 
 
-def check_options(path: Path, made: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise `WeightsError` unless the network that an adapter was made for has the same parts."""
-    for name in BINDING_OPTIONS:
-        if made.get(name) != wanted[name]:
-            raise WeightsError(
-                f"{path} was tuned with {name}: {made.get(name)}, but this network has {name}: {wanted[name]}; "
-                f"set network.{name}={made.get(name)}"
-            )
-
-
-def close(a: Tensor, b: Tensor, rounding: float) -> bool:
-    """Compare two samples, up to a relative error."""
-    return torch.allclose(a.float(), b.float(), rtol=rounding, atol=1e-6)
-
-
 def check_base(path: Path, sample: Tensor | None, dtype: torch.dtype, video_unet: VideoUNet) -> None:
     """Raise `WeightsError` unless the adapter was made on this image model, in `dtype` then and any precision now."""
     own = video_unet.base_sample()
     rounding = max(torch.finfo(x).eps for x in (own.dtype, dtype, video_unet.dtype))
-    if sample is None or sample.shape != own.shape or not close(sample, own, rounding):
+    if (
+        sample is None
+        or sample.shape != own.shape
+        or not torch.allclose(sample.float(), own.float(), rtol=rounding, atol=1e-6)
+    ):
         raise WeightsError(f"{path} was tuned on another image model; choose the model it was made with")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from videoedit.config import ONLY_HOW, FilePath, PromptsConfig, Section, as_tuple
+from videoedit.config import ONLY_HOW, FilePath, PromptsConfig, Section, Strings
 
 
 class NetworkConfig(Section):
@@ -35,10 +35,7 @@ class TuneConfig(Section):
     """Weight decay of AdamW."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are clipped to this total norm."""
-    trainable: Annotated[
-        Literal["iccv", "v1"] | Annotated[tuple[str, ...], BeforeValidator(as_tuple)],
-        Field(),
-    ] = "iccv"
+    trainable: Literal["iccv", "v1"] | Strings = "iccv"
     """Modules that learn: `iccv`, `v1`, or a list of module-name endings."""
     train_blocks: Literal["all", "official"] = "all"
     """Every block, or middle and up blocks only, as the official code in fact trains."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,8 +13,8 @@ from torch import Tensor
 
 from tuneavideo.adapter import load_adapter, save_adapter
 from tuneavideo.config import EditFramesConfig, SampleConfig, TuneAVideoConfig
-from tuneavideo.official import load_inv_latents
 from tuneavideo.tuning import tune
+from tuneavideo.unet_folder import load_inv_latents
 from tuneavideo.video_unet import VideoUNet
 from videoedit.deliver import Edit, Findings
 from videoedit.diffusion import latents as codec
@@ -32,7 +31,7 @@ from videoedit.runs.steps import Step, Steps, temporary_steps
 from videoedit.types import Models
 
 
-class TuneAVideo:
+class TuneAVideo(AbstractContextManager["TuneAVideo"]):
     """Edits a clip's frames jointly: ``TuneAVideo(models).fit(frames, "a red car").edit("a blue car")``.
 
     The UNet of `models` is changed while this lives; `close`, or the end of a ``with`` block, gives it back. What is
@@ -65,9 +64,6 @@ class TuneAVideo:
             del self.unet
         self._tuned_by = ""
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *exception: object) -> None:
         self.close()
 
@@ -75,23 +71,17 @@ class TuneAVideo:
 
     def fit(self, frames: np.ndarray | Clip, source_prompt: str) -> Self:
         """Learn a clip, uint8 [F, H, W, 3] RGB with sides that fit the model, that `source_prompt` describes."""
-        c, keep = self.config, self.steps
+        c, steps = self.config, self.steps
         self._release()
         self.clip = frames if isinstance(frames, Clip) else Clip.of(frames)
         self.source_prompt = source_prompt
-        self.encoded = keep.tensors(
-            "encode", "posterior.safetensors", self._encode, needs={"clip": self.clip, "model": self.models}
-        )
-        self.tuned = keep.keep(
-            "tune",
-            self._tune,
-            needs={"encode": self.encoded, "network": c.network, "tune": c.tune, "adapter": c.adapter,
-                   "source_prompt": source_prompt, "seed": self.seed},
-            files=["adapter.safetensors"],
-        )  # fmt: skip
-        self.noise = keep.tensors(
-            "invert", "inverted.safetensors", self._invert, needs={"tune": self.tuned, "invert": c.invert}
-        )
+        needs: dict[str, Any] = {"clip": self.clip, "model": self.models}
+        self.encoded = steps.tensors("encode", "posterior.safetensors", self._encode, needs=needs)
+        needs = {"encode": self.encoded, "network": c.network, "tune": c.tune, "adapter": c.adapter,
+                 "source_prompt": source_prompt, "seed": self.seed}  # fmt: skip
+        self.tuned = steps.keep("tune", self._tune, needs=needs, files=["adapter.safetensors"])
+        needs = {"tune": self.tuned, "invert": c.invert}
+        self.noise = steps.tensors("invert", "inverted.safetensors", self._invert, needs=needs)
         return self
 
     def edit(self, prompt: str, *, negative_prompt: str = "", **sample: Any) -> np.ndarray:
@@ -111,7 +101,7 @@ class TuneAVideo:
 
     def reconstruct(self) -> np.ndarray:
         """Sample back from the noise without guidance: how much of the clip survives inversion; uint8 [F, H, W, 3]."""
-        return self.decode(self._sample("reconstruct", self.denoiser(""), self.config.sample.steps))
+        return self._decode(self._sample("reconstruct", self.denoiser(""), self.config.sample.steps))
 
     # -- its steps -------------------------------------------------------------------------------------
 
@@ -131,17 +121,10 @@ class TuneAVideo:
                 advance(step - shown, note=f"loss {loss:.4f}")  # a resumed tuning starts further on
                 shown = step
 
-            result = tune(
-                self.unet,
-                self.posterior,
-                self._embed(self.source_prompt),
-                self.models.scheduler,
-                **settings,
-                empty_embeds=self._embed(""),
-                seed=self.seed,
-                state_path=self.steps.scratch(".state.safetensors"),
-                callback=show,
-            )
+            prompt, scheduler = self._embed(self.source_prompt), self.models.scheduler
+            settings |= {"empty_embeds": self._embed(""), "seed": self.seed}
+            state = self.steps.scratch(".state.safetensors")
+            result = tune(self.unet, self.posterior, prompt, scheduler, **settings, state_path=state, callback=show)
         save_adapter(self.steps.path("adapter.safetensors"), self.unet, self._metadata())
         timing = {"seconds": result.seconds, "overhead": result.overhead, "resumed_from": result.resumed_from}
         return {"loss": result.losses, **timing}
@@ -150,11 +133,16 @@ class TuneAVideo:
         """DDIM inversion with the tuned network on the empty prompt (official: no guidance)."""
         settings, mean = self.config.invert, self.posterior.mean
         if settings.latents is not None:
-            return {"latents": _given_latents(settings.latents, mean.shape)}
+            given = load_inv_latents(settings.latents)
+            if given.shape != mean.shape:
+                raise ShapeError(
+                    f"{settings.latents} holds latents of shape {list(given.shape)} (batch, frames, channels, height, "
+                    f"width), this run needs {list(mean.shape)}; set frames and size to match"
+                )
+            return {"latents": given}
         with self.steps.progress.stage("invert", settings.steps) as advance:
-            trajectory = ddim_invert(
-                self.denoiser(""), mean, self.models.scheduler, settings.steps, callback=lambda _: advance()
-            )
+            denoise, scheduler = self.denoiser(""), self.models.scheduler
+            trajectory = ddim_invert(denoise, mean, scheduler, settings.steps, callback=lambda _: advance())
         return {"latents": trajectory[-1]}
 
     def _sample(self, label: str, denoise: Denoiser, steps: int) -> Tensor:
@@ -167,11 +155,8 @@ class TuneAVideo:
     @cached_property
     def unet(self) -> VideoUNet:
         """The video network as it is before the tuning."""
-        unet = VideoUNet(
-            self.models.unet,
-            **self.config.network.model_dump(),
-            generator=torch.Generator().manual_seed(self.seed),
-        )
+        generator = torch.Generator().manual_seed(self.seed)
+        unet = VideoUNet(self.models.unet, **self.config.network.model_dump(), generator=generator)
         if self.config.adapter:
             load_adapter(self.config.adapter, unet)
         return unet
@@ -195,10 +180,9 @@ class TuneAVideo:
 
     def decoded(self, step: Step) -> np.ndarray:
         """The frames of a step's latents, uint8 [F, H, W, 3]."""
-        return self.decode(step.tensors["latents"])
+        return self._decode(step.tensors["latents"])
 
-    def decode(self, latents: Tensor) -> np.ndarray:
-        """Latents [1, F, C, h, w] as frames, uint8 [F, H, W, 3]."""
+    def _decode(self, latents: Tensor) -> np.ndarray:
         return codec.pixels_to_frames(codec.decode(self.models.vae, latents.to(self.models.device)))
 
     def closeness(self, reconstruction: np.ndarray) -> dict[str, float]:
@@ -206,7 +190,7 @@ class TuneAVideo:
         source = self.clip.frames
         return {
             "reconstruction_psnr@1": psnr(source, reconstruction),
-            "autoencoder_psnr@1": psnr(source, self.decode(self.posterior.mean)),
+            "autoencoder_psnr@1": psnr(source, self._decode(self.posterior.mean)),
         }
 
     def _metadata(self) -> dict[str, Any]:
@@ -244,17 +228,6 @@ def edits(config: TuneAVideoConfig, models: Models, clip: Clip, steps: Steps) ->
             decode = partial(tuned.decoded, latents)
             yield Edit(prompt, decode, {"edit": latents}, reference=config.truth_of(prompt))
         yield Findings(plots={"loss": tuned.tuned.value["loss"]})
-
-
-def _given_latents(path: Path, expected: torch.Size) -> Tensor:
-    """The user's own inverted latents, [1, F, C, h, w]; ShapeError if they are of another clip or size."""
-    latents = load_inv_latents(path)
-    if latents.shape != expected:
-        raise ShapeError(
-            f"{path} holds latents of shape {list(latents.shape)} (batch, frames, channels, height, width), "
-            f"this run needs {list(expected)}; set frames and size to match"
-        )
-    return latents
 
 
 def edit_frames(

@@ -1,19 +1,16 @@
-"""Reading files of the official Tune-A-Video code (showlab/Tune-A-Video): YAML configs and inverted latents.
+"""YAML configs of the official Tune-A-Video code (showlab/Tune-A-Video).
 
 Its ``unet/`` folders are read by `VideoUNet.from_pretrained`, the adapters of its LOVEU-TGVE benchmark by
-`tuneavideo.adapter.load_adapter`.
+`tuneavideo.adapter.load_adapter`, its inverted latents by `tuneavideo.unet_folder.load_inv_latents`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from videoedit.config import near_file, read_yaml, set_value
-from videoedit.errors import ConfigError, WeightsError, hint
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from videoedit.errors import ConfigError, hint
 
 FIELDS = {  # official key -> ours
     "pretrained_model_path": "model",
@@ -54,8 +51,12 @@ WITHOUT_EFFECT = (  # output is named on the command line, runs resume by themse
     "use_8bit_adam",
     "enable_xformers_memory_efficient_attention",
 )
-SIZES = ("train_data.width", "train_data.height", "validation_data.width", "validation_data.height")
-KEYS = (*FIELDS, *ONLY, *WITHOUT_EFFECT, *SIZES, "validation_data.video_length")
+AGREEING = {
+    "train_data.width": "validation_data.width",
+    "train_data.height": "validation_data.height",
+    "train_data.n_sample_frames": "validation_data.video_length",
+}
+KEYS = (*FIELDS, *ONLY, *WITHOUT_EFFECT, *AGREEING, *AGREEING.values())
 TRAINABLE_MODULES = ("attn1.to_q", "attn2.to_q", "attn_temp")
 PRECISIONS = {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}
 
@@ -80,7 +81,8 @@ def read_official_yaml(path: str | Path) -> dict[str, Any]:
     for key, value in given.items():
         if key in FIELDS and value is not None:
             set_value(settings, FIELDS[key], translate(path, key, value))
-    if size := official_size(path, given):
+    check_agreement(path, given)
+    if None not in (size := [given.get("train_data.width"), given.get("train_data.height")]):
         set_value(settings, "video.size", size)
     if given.get("gradient_checkpointing"):
         set_value(settings, "tune.train_blocks", "official")
@@ -122,37 +124,9 @@ def translate(path: Path, key: str, value: Any) -> Any:
     return value
 
 
-def official_size(path: Path, given: dict[str, Any]) -> list[int] | None:
-    """(width, height), if given; `ConfigError` if training and validation differ in size or length."""
-    for ours, theirs in (("width", "width"), ("height", "height"), ("n_sample_frames", "video_length")):
-        trained, shown = given.get(f"train_data.{ours}"), given.get(f"validation_data.{theirs}")
+def check_agreement(path: Path, given: dict[str, Any]) -> None:
+    """`ConfigError` if training and validation differ in size or length."""
+    for ours, theirs in AGREEING.items():
+        trained, shown = given.get(ours), given.get(theirs)
         if trained is not None and shown is not None and trained != shown:
-            raise ConfigError(
-                f"{path}: train_data.{ours} is {trained} but validation_data.{theirs} is {shown}; they must agree"
-            )
-    size = [given.get("train_data.width"), given.get("train_data.height")]
-    return None if None in size else size  # type: ignore[return-value]
-
-
-def load_inv_latents(path: str | Path) -> Tensor:
-    """An inverted latent ``[1, F, C, h, w]``, float32, from an official ``inv_latents/*.pt`` or a file of ours."""
-    import torch
-    from torch import Tensor
-
-    from tuneavideo.unet_folder import DAMAGED, damaged, read_tensors
-
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"{path} does not exist; expected an inverted latent (.pt or .safetensors)")
-    if path.suffix == ".safetensors":
-        latents = read_tensors(path).get("latents")
-        frames_axis = 1
-    else:
-        try:
-            latents = torch.load(path, map_location="cpu", weights_only=True)
-        except DAMAGED as error:
-            raise damaged(path, error) from None
-        frames_axis = 2
-    if not isinstance(latents, Tensor) or latents.ndim != 5 or len(latents) != 1:
-        raise WeightsError(f"{path} holds no inverted latent; expected a tensor [1, C, F, h, w]")
-    return latents.transpose(1, frames_axis).float().contiguous()
+            raise ConfigError(f"{path}: {ours} is {trained} but {theirs} is {shown}; they must agree")

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 from tuneavideo.config import EditFramesConfig, TuneAVideoConfig
 from videoedit.models.shape import ModelShape
 from videoedit.runs.planning import Scene, StagePlan
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 def plan(config: TuneAVideoConfig, scene: Scene) -> tuple[list[StagePlan], list[str]]:
     """The steps of a run and what each costs; no notes."""
-    known = scene.known_shape
-    source_prompt, prompts = config.source_prompt, config.prompts
-    encode, tune, invert, *edits = edit_stages(config, scene.frames, scene.size, source_prompt, prompts, known)
-    reconstruct = StagePlan(
-        "reconstruct",
-        f"{config.sample.steps} DDIM steps",
-        config.sample.steps * invert.flops / config.invert.steps,
-        invert.memory_mb,
-    )
+    task = scene.frames, scene.size, config.source_prompt, config.prompts, scene.known_shape
+    encode, tune, invert, *edits = edit_stages(config, *task)
+    flops = config.sample.steps * invert.flops / config.invert.steps
+    reconstruct = StagePlan("reconstruct", f"{config.sample.steps} DDIM steps", flops, invert.memory_mb)
     return [encode, tune, invert, reconstruct, *edits], []
 
 
@@ -61,22 +53,20 @@ def _count(
     from tuneavideo.video_unet import VideoUNet
 
     with torch.device("meta"):
-        network: dict[str, Any] = config.network.model_dump()
-        unet = VideoUNet(UNet2DConditionModel.from_config(shape.unet), **network)
+        unet = VideoUNet(UNet2DConditionModel.from_config(shape.unet), **config.network.model_dump())
         channels = shape.unet["in_channels"]
         latents = torch.empty(1, frames, channels, size[1] // shape.factor, size[0] // shape.factor)
         embeds = torch.empty(1, shape.text_length, shape.unet["cross_attention_dim"])
     for _, parameter in unet.trainable_parameters(config.tune.train_blocks, config.tune.trainable):
         parameter.requires_grad_(True)
-    kept = 0
+    kept: list[int] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        nonlocal kept
-        kept += tensor.numel() * tensor.element_size()
+        kept.append(tensor.nbytes)
         return tensor
 
     with FlopCounterMode(display=False) as forward, torch.no_grad():
         unet(latents, 500, embeds)
     with FlopCounterMode(display=False) as both, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         unet(latents, 500, embeds).sum().backward()
-    return float(forward.get_total_flops()), float(both.get_total_flops()), kept / 2**20
+    return float(forward.get_total_flops()), float(both.get_total_flops()), sum(kept) / 2**20

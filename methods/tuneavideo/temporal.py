@@ -17,25 +17,15 @@ import torch
 from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 
+from tuneavideo.config import NetworkConfig
 from videoedit.attention import FirstPrevious, FrameState, Patch
-from videoedit.attention.processors import FrameMode
 
 QUERIES = ("attn1.to_q", "attn2.to_q")  # the query projections of a transformer block
 POOLED_NORM = re.compile(r"resnets\.\d+\.norm[12]$|^conv_norm_out$")
 
 
-def video_patch(
-    unet: nn.Module,
-    state: FrameState,
-    generator: torch.Generator | None,
-    *,
-    group_norm: str,
-    init: str,
-    temporal_mask: str,
-    attention: FrameMode,
-    lora_rank: int,
-) -> Patch:
-    """Patch with the parts of a video UNet, for `videoedit.attention.install`; the options are those of `VideoUNet`.
+def video_patch(unet: nn.Module, state: FrameState, generator: torch.Generator | None, network: NetworkConfig) -> Patch:
+    """Patch with the parts of a video UNet, for `videoedit.attention.install`.
 
     - a processor for each self-attention that lets frames see the first and the previous one;
     - ``norm_temp`` and ``attn_temp`` for each transformer block, applied to the block's output by a forward hook;
@@ -45,18 +35,18 @@ def video_patch(
     `generator` draws the new parameters, all temporal ones before the low-rank ones.
     """
     blocks = transformer_blocks(unet)
-    queries = query_projections(blocks) if lora_rank > 0 else {}
-    added = temporal_modules(blocks, init, generator)
-    for name, layer in queries.items():
-        added[f"{name}.lora"] = QueryLoRA(layer, lora_rank, generator)
+    added = temporal_modules(blocks, network.init, generator)
+    queries = [f"{name}.{query}" for name in blocks for query in QUERIES if network.lora_rank > 0]
+    for name in queries:
+        added[f"{name}.lora"] = QueryLoRA(unet.get_submodule(name), network.lora_rank, generator)
     like = next(unet.parameters())
     for module in added.values():
         module.to(like)
     self_attention = [f"{name}.attn1" for name in blocks]
-    apply_temporal = partial(add_temporal, state, temporal_mask == "causal")
+    apply_temporal = partial(add_temporal, state, network.temporal_mask == "causal")
     return Patch(
-        processors=dict.fromkeys(self_attention, FirstPrevious(state, attention)),
-        modules=added | (clip_norms(unet, state) if group_norm == "clip" else {}),
+        processors=dict.fromkeys(self_attention, FirstPrevious(state, network.attention)),
+        modules=added | (clip_norms(unet, state) if network.group_norm == "clip" else {}),
         hooks=dict.fromkeys(blocks, apply_temporal) | dict.fromkeys(queries, add_low_rank),
     )
 
@@ -64,11 +54,6 @@ def video_patch(
 def transformer_blocks(unet: nn.Module) -> dict[str, Any]:
     """The UNet's transformer blocks by name."""
     return {name: module for name, module in unet.named_modules() if isinstance(module, BasicTransformerBlock)}
-
-
-def query_projections(blocks: Mapping[str, Any]) -> dict[str, nn.Linear]:
-    """The query projections of the blocks' self- and cross-attention by name."""
-    return {f"{name}.{query}": block.get_submodule(query) for name, block in blocks.items() for query in QUERIES}
 
 
 def temporal_modules(blocks: Mapping[str, Any], init: str, generator: torch.Generator | None) -> dict[str, nn.Module]:
@@ -169,7 +154,7 @@ class ClipGroupNorm(nn.GroupNorm):
 class QueryLoRA(nn.Module):
     """Low-rank change of a projection, ``x -> up(down(x))``; zero at the start (Hu et al., LoRA, 2021)."""
 
-    def __init__(self, layer: nn.Linear, rank: int, generator: torch.Generator | None = None) -> None:
+    def __init__(self, layer: Any, rank: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.down = linear(layer.in_features, rank, bias=False, generator=generator)
         self.up = nn.utils.skip_init(nn.Linear, rank, layer.out_features, bias=False)

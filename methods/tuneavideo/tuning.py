@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Parameter
 
+from tuneavideo.config import TuneConfig
 from tuneavideo.tuning_state import TuningState
+from videoedit.config import build_config
 from videoedit.diffusion.ddim import add_noise, as_ddim
 from videoedit.errors import ConfigError, ShapeError
 from videoedit.runs.interrupt import deferred_stop
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from videoedit.diffusion.latents import Posterior
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+WITHOUT_TRACE = {"steps", "checkpoint_every", "trainable", "train_blocks"}  # not in a state's settings
 
 
 @dataclass(frozen=True)
@@ -51,69 +54,51 @@ def tune(
     prompt_embeds: Tensor,  # [1, L, D] of the source prompt
     scheduler: Any,  # a diffusers scheduler or its config
     *,
-    steps: int = 500,
-    learning_rate: float = 3e-5,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    weight_decay: float = 1e-2,
-    max_grad_norm: float = 1.0,
-    train_blocks: Literal["all", "official"] = "all",
-    trainable: str | Sequence[str] = "iccv",
-    latent: Literal["sample", "mean"] = "sample",
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
-    gradient_checkpointing: bool = False,
-    prompt_dropout: float = 0.0,
     empty_embeds: Tensor | None = None,
-    smoothness_weight: float = 0.0,
     seed: int = 33,
     state_path: Path | None = None,
-    checkpoint_every: int = 25,
     callback: Callable[[int, float], None] | None = None,
+    **settings: Any,
 ) -> TuneResult:
-    """Train the chosen tensors of `video_unet`, in place, on one clip and prompt; defaults are the official ones.
+    """Train the chosen tensors of `video_unet`, in place, on one clip and prompt.
 
-    `precision` is that of the frozen weights and of the activations while tuning; the trained tensors and AdamW
-    stay float32, and everything returns to its own dtype. `prompt_dropout` is the share of steps on
-    `empty_embeds`; for `smoothness_weight` see `tuning_loss`. `callback(step, loss)` follows each step, from 1.
+    `settings` are those of `TuneConfig` (``steps=300``); defaults are the official ones. `precision` is that of the
+    frozen weights and of the activations while tuning; the trained tensors and AdamW stay float32, and everything
+    returns to its own dtype. `prompt_dropout` is the share of steps on `empty_embeds`; for `smoothness_weight` see
+    `tuning_loss`. `callback(step, loss)` follows each step, from 1.
 
     With `state_path`, the state is written there every `checkpoint_every` steps, at the end, and when Ctrl-C or
     SIGTERM asks for a stop; one found there is continued: on the same machine the result has the same bytes as that of
     an undisturbed run. A state of other settings, clip, prompt or weights is refused; `steps` may grow. Raises
     ConfigError, ShapeError, WeightsError, or MethodError when a tensor does not learn or a number is not finite.
     """
-    settings = {
-        "learning_rate": learning_rate, "betas": betas, "eps": eps, "weight_decay": weight_decay,
-        "max_grad_norm": max_grad_norm, "latent": latent, "precision": precision, "seed": seed,
-        "prompt_dropout": prompt_dropout, "smoothness_weight": smoothness_weight,
-        "gradient_checkpointing": gradient_checkpointing, "network": video_unet.options,
-    }  # fmt: skip
+    c = build_config(TuneConfig, settings)
     posterior = replace(posterior, mean=posterior.mean.float(), std=posterior.std.float())
-    clip = _Clip(posterior, prompt_embeds, empty_embeds, as_ddim(scheduler), latent, prompt_dropout)
-    _check(clip, precision, checkpoint_every)
-    tensors = dict(video_unet.trainable_parameters(train_blocks, trainable))
+    clip = _Clip(posterior, prompt_embeds, empty_embeds, as_ddim(scheduler), c)
+    clip.check()
+    tensors = dict(video_unet.trainable_parameters(c.train_blocks, c.trainable))
+    deciding = c.model_dump(exclude=WITHOUT_TRACE) | {"seed": seed, "network": video_unet.options}
     landmarks = clip.landmarks() | {"weights": _frozen_values(video_unet)}
-    dtype = DTYPES[precision]
-    with _prepared(video_unet, tensors, dtype, gradient_checkpointing), deferred_stop() as stop:
-        optimizer = torch.optim.AdamW(
-            tensors.values(), lr=learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, fused=True
-        )
-        state = TuningState(tensors, optimizer, torch.Generator().manual_seed(seed), settings, landmarks)
+    dtype = DTYPES[c.precision]
+    with _prepared(video_unet, tensors, dtype, c.gradient_checkpointing), deferred_stop() as stop:
+        optimizer = torch.optim.AdamW(tensors.values(), lr=c.learning_rate, weight_decay=c.weight_decay, fused=True)
+        state = TuningState(tensors, optimizer, torch.Generator().manual_seed(seed), deciding, landmarks)
         if state_path and state_path.exists():
-            state.load(state_path, steps)
+            state.load(state_path, c.steps)
         done = len(state.losses)
         clock = _Clock(clip.device)
-        for step in range(done + 1, steps + 1):
+        for step in range(done + 1, c.steps + 1):
             noisy, t, target, embeds = clip.draw(state.generator)
             clock.lap("other")
             with torch.autocast(clip.device.type, dtype, enabled=dtype != torch.float32):
                 prediction = video_unet(noisy.to(dtype), t, embeds.to(dtype))
-            loss = tuning_loss(prediction, target, smoothness_weight)
+            loss = tuning_loss(prediction, target, c.smoothness_weight)
             clock.lap("forward")
             (loss * state.loss_scale).backward()
             clock.lap("backward")
-            state.apply_gradients(loss.detach(), max_grad_norm, clip.num_frames)
+            state.apply_gradients(loss.detach(), c.max_grad_norm, posterior.mean.shape[1])
             clock.lap("optimiser")
-            if state_path and (step % checkpoint_every == 0 or step == steps or stop.asked):
+            if state_path and (step % c.checkpoint_every == 0 or step == c.steps or stop.asked):
                 state.save(state_path)
             if callback:
                 callback(step, state.losses[-1])
@@ -147,12 +132,17 @@ class _Clip:
     prompt_embeds: Tensor
     empty_embeds: Tensor | None
     scheduler: Any  # DDIMScheduler
-    latent: str
-    prompt_dropout: float
+    settings: TuneConfig
 
-    @property
-    def num_frames(self) -> int:
-        return int(self.posterior.mean.shape[1])
+    def check(self) -> None:
+        """Refuse what cannot work before anything is touched."""
+        shape = list(self.posterior.mean.shape)
+        if len(shape) != 5 or shape[0] != 1 or shape[1] < 1:
+            raise ShapeError(f"the clip's latents have shape {shape}; tuning takes one clip, [1, F, C, h, w]")
+        if self.settings.precision == "fp16" and self.device.type == "cpu":
+            raise ConfigError("precision fp16 does not work on a CPU; use bf16, or fp32")
+        if self.settings.prompt_dropout > 0 and self.empty_embeds is None:
+            raise ConfigError("prompt_dropout needs empty_embeds, the encoded empty prompt")
 
     @property
     def device(self) -> torch.device:
@@ -163,11 +153,12 @@ class _Clip:
         alphas = self.scheduler.alphas_cumprod
         t = int(torch.randint(len(alphas), (), generator=generator))
         mean = self.posterior.mean
-        x0 = self.posterior.sample(generator) if self.latent == "sample" else mean
+        x0 = self.posterior.sample(generator) if self.settings.latent == "sample" else mean
         noise = torch.randn(mean.shape, generator=generator).to(self.device)
         alpha_bar = float(alphas[t].double())
         embeds = self.prompt_embeds
-        if self.prompt_dropout > 0 and float(torch.rand((), generator=generator)) < self.prompt_dropout:
+        dropout = self.settings.prompt_dropout
+        if dropout > 0 and float(torch.rand((), generator=generator)) < dropout:
             assert self.empty_embeds is not None
             embeds = self.empty_embeds
         target = {"epsilon": noise, "sample": x0, "v_prediction": add_noise(noise, -x0, alpha_bar)}
@@ -182,23 +173,6 @@ class _Clip:
             "schedule": self.scheduler.alphas_cumprod,
             self.scheduler.config.prediction_type: torch.zeros(1),
         }
-
-
-def _check(clip: _Clip, precision: str, checkpoint_every: int) -> None:
-    """Refuse what cannot work before anything is touched."""
-    shape = tuple(clip.posterior.mean.shape)
-    if len(shape) != 5 or shape[0] != 1 or shape[1] < 1:
-        raise ShapeError(f"the clip's latents have shape {list(shape)}; tuning takes one clip, [1, F, C, h, w]")
-    if precision not in DTYPES:
-        raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(DTYPES)}")
-    if precision == "fp16" and clip.device.type == "cpu":
-        raise ConfigError("precision fp16 does not work on a CPU; use bf16, or fp32")
-    if clip.latent not in ("sample", "mean"):
-        raise ConfigError(f"latent is {clip.latent!r}; it must be sample or mean")
-    if clip.prompt_dropout > 0 and clip.empty_embeds is None:
-        raise ConfigError("prompt_dropout needs empty_embeds, the encoded empty prompt")
-    if checkpoint_every < 1:
-        raise ConfigError(f"checkpoint_every is {checkpoint_every}; it must be at least 1")
 
 
 def _frozen_values(video_unet: VideoUNet) -> Tensor:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,29 +32,22 @@ GATES = {
 }
 
 
+@dataclass
 class TuningState:
-    """Trained tensors, AdamW, generator and losses of a tuning.
+    """Trained tensors, AdamW, generator and losses of a tuning."""
 
-    tensors: float32, by official name; `optimizer` has them in this order.
-    settings: plain values that decide the result. landmarks: small tensors that recognise its inputs.
-    """
+    tensors: dict[str, Parameter]  # float32, by official name
+    optimizer: torch.optim.Optimizer  # has them in this order
+    generator: torch.Generator
+    settings: dict[str, Any]  # plain values that decide the result
+    landmarks: dict[str, Tensor]  # small ones, by which its inputs are recognized
+    losses: list[float] = field(default_factory=list)
+    updates: int = 0  # of this process
 
-    def __init__(
-        self,
-        tensors: dict[str, Parameter],
-        optimizer: torch.optim.Optimizer,
-        generator: torch.Generator,
-        settings: dict[str, Any],
-        landmarks: dict[str, Tensor],
-    ) -> None:
-        self.tensors = tensors
-        self.optimizer = optimizer
-        self.generator = generator
-        self.settings: dict[str, Any] = json.loads(json.dumps(settings))
-        self.landmarks = {name: value.cpu() for name, value in landmarks.items()}
-        self.losses: list[float] = []
-        self.loss_scale = FIRST_LOSS_SCALE if settings["precision"] == "fp16" else 1.0
-        self._updates = 0  # of this process
+    def __post_init__(self) -> None:
+        self.settings = json.loads(json.dumps(self.settings))
+        self.landmarks = {name: value.cpu() for name, value in self.landmarks.items()}
+        self.loss_scale = FIRST_LOSS_SCALE if self.settings["precision"] == "fp16" else 1.0
 
     def apply_gradients(self, loss: Tensor, max_grad_norm: float, num_frames: int) -> None:
         """Clip the gradients of ``loss * loss_scale``, let AdamW use them and drop them; notes the loss.
@@ -82,10 +75,10 @@ class TuningState:
 
         Behind a gate that has just opened the first moves may be below rounding, but not the gradients.
         """
-        self._updates += 1
-        if self._updates == 1:
+        self.updates += 1
+        if self.updates == 1:
             check_gradients(self.tensors, num_frames)
-        if self._updates != MOVED_AFTER:
+        if self.updates != MOVED_AFTER:
             self.optimizer.step()
             return
         before = [p.detach().clone() for p in self.tensors.values()]
@@ -130,32 +123,23 @@ class TuningState:
         # one key only: safetensors writes several in random order, and equal states should be equal files
         metadata = {FORMAT: json.dumps(self.settings)}
         with atomic_path(path) as temporary:
-            try:
-                save_file({name: value.contiguous() for name, value in kept.items()}, temporary, metadata)
-            except SafetensorError as error:  # hides the system's error, a full disk for example, in its text
-                code = re.search(r"os error (\d+)", str(error))
-                raise OSError(int(code[1]) if code else errno.EIO, str(error)) from error
+            save_file({name: value.contiguous() for name, value in kept.items()}, temporary, metadata)
 
     def load(self, path: Path, steps: int) -> None:
         """Continue the tuning in `path`; raises WeightsError for a damaged or foreign file, MethodError for a
         tuning of something else or one with more than `steps` steps."""
         try:
             with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
+                settings = (file.metadata() or {}).get(FORMAT)
                 saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{path} is damaged ({error}); delete it to tune from the start") from error
-        if FORMAT not in metadata:
+        if settings is None:
             raise WeightsError(f"{path} is not a tuning state of this version; delete it to tune from the start")
-        if differing := self._differences(json.loads(metadata[FORMAT]), saved):
-            raise MethodError(
-                f"{path} is the state of another tuning (differs in {', '.join(differing)}); delete it or choose "
-                "another folder"
-            )
-        if len(saved["losses"]) > steps:
-            raise MethodError(
-                f"{path} is already at step {len(saved['losses'])} of {steps}; ask for more steps or delete it"
-            )
+        if differing := ", ".join(self._differences(json.loads(settings), saved)):
+            raise MethodError(f"{path} is the state of another tuning (differs in {differing}); delete it")
+        if (done := len(saved["losses"])) > steps:
+            raise MethodError(f"{path} is already at step {done} of {steps}; ask for more steps or delete it")
         self._restore(saved)
 
     def _differences(self, settings: dict[str, Any], saved: dict[str, Tensor]) -> list[str]:
@@ -192,12 +176,8 @@ def check_gradients(tensors: dict[str, Parameter], num_frames: int) -> None:
             "(re-entrant gradient checkpointing, no_grad, detach); remove it, or leave them out with trainable or "
             "train_blocks"
         )
-    peaks = _peaks(p.grad for p in tensors.values() if p.grad is not None)
-    zero = []
-    for name, peak in zip(tensors, peaks, strict=True):
-        if peak == 0 and not is_silent(name, tensors, num_frames):
-            zero.append(name)
-    if zero:
+    peaks = zip(tensors, _peaks(p.grad for p in tensors.values() if p.grad is not None), strict=True)
+    if zero := [name for name, peak in peaks if peak == 0 and not is_silent(name, tensors, num_frames)]:
         raise MethodError(
             f"the gradient of {_list(zero, len(tensors))} is zero: what they compute has no effect on the output "
             "(a frozen zero weight behind them, for example); leave them out with trainable or train_blocks"

@@ -1,4 +1,4 @@
-"""UNet folders as diffusers and the official Tune-A-Video write them, and the weight files in them."""
+"""Weights as diffusers and the official Tune-A-Video write them: UNet folders, tables of tensors, inverted latents."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from videoedit.errors import WeightsError
+from videoedit.models.weights import first_line, read_json
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -24,13 +25,9 @@ WEIGHT_FILES = (
 )
 
 TEMPORAL_NAMES = (
-    "norm_temp.weight",
-    "norm_temp.bias",
-    "attn_temp.to_q.weight",
-    "attn_temp.to_k.weight",
-    "attn_temp.to_v.weight",
-    "attn_temp.to_out.0.weight",
-    "attn_temp.to_out.0.bias",
+    *("norm_temp.weight", "norm_temp.bias"),
+    *("attn_temp.to_q.weight", "attn_temp.to_k.weight", "attn_temp.to_v.weight"),
+    *("attn_temp.to_out.0.weight", "attn_temp.to_out.0.bias"),
 )
 
 DAMAGED = (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
@@ -42,36 +39,36 @@ def damaged(path: Path, error: Exception) -> WeightsError:
         start = file.read(4)
     if path.suffix == ".safetensors" and start[:2] in (b"PK", b"\x80\x02"):
         return WeightsError(f"{path} is a pickle file named .safetensors; expected a safetensors file")
-    reason = " ".join(str(error).split())[:120] or type(error).__name__
-    return WeightsError(f"{path} is damaged or no weight file ({reason}); copy or download it again")
+    return WeightsError(f"{path} is damaged or no weight file ({first_line(error)}); copy or download it again")
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The ``config.json`` of a model folder."""
+def read_weights(path: Path) -> Any:
+    """The contents of a safetensors file, or of a pickle read with ``weights_only`` (runs no code)."""
     try:
-        config = json.loads((folder / "config.json").read_text())
-    except FileNotFoundError:
-        raise WeightsError(f"{folder} holds no config.json; expected a diffusers unet/ folder") from None
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{folder / 'config.json'} cannot be read as JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise WeightsError(f"{folder / 'config.json'} is not a model configuration")
-    return config
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a pickle read with ``weights_only`` (runs no code)."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path} does not exist; expected a weight file") from None
     except DAMAGED as error:
         raise damaged(path, error) from None
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weight file by name."""
+    state = read_weights(path)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} is not a table of tensors; expected the weights of a UNet")
     return state
+
+
+def load_inv_latents(path: str | Path) -> Tensor:
+    """An inverted latent ``[1, F, C, h, w]``, float32, from an official ``inv_latents/*.pt`` or a file of ours."""
+    path = Path(path)
+    latents, frames_axis = read_weights(path), 2
+    if path.suffix == ".safetensors":
+        latents, frames_axis = latents.get("latents"), 1
+    if not isinstance(latents, Tensor) or latents.ndim != 5 or len(latents) != 1:
+        raise WeightsError(f"{path} holds no inverted latent; expected a tensor [1, C, F, h, w]")
+    return latents.transpose(1, frames_axis).float().contiguous()
 
 
 def load_unet(folder: str | Path, *, allow_pickle: bool = False) -> tuple[UNet2DConditionModel, dict[str, Tensor]]:
@@ -82,7 +79,7 @@ def load_unet(folder: str | Path, *, allow_pickle: bool = False) -> tuple[UNet2D
     a folder with ``.bin`` weights alone is a `WeightsError`.
     """
     folder = unet_folder(Path(folder))
-    config = read_config(folder)
+    config = read_json(folder / "config.json")
     is_video = check_kind(config, folder)
     tensors: dict[str, Tensor] = {}
     temporal: dict[str, Tensor] = {}
@@ -130,8 +127,7 @@ def check_temporal(temporal: dict[str, Tensor], tensors: dict[str, Tensor], fold
     """Raise `WeightsError` unless each transformer block has its seven temporal tensors."""
     blocks = [name.removesuffix("attn1.to_q.weight") for name in tensors if name.endswith("attn1.to_q.weight")]
     expected = {f"{block}{name}" for block in blocks for name in TEMPORAL_NAMES}
-    if temporal.keys() != expected:
-        odd = sorted(expected ^ temporal.keys())
+    if odd := sorted(expected ^ temporal.keys()):
         raise WeightsError(
             f"{folder} is no complete Tune-A-Video UNet: {len(odd)} temporal tensors differ, as {odd[0]}"
         )
@@ -141,19 +137,12 @@ def build_unet(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path)
     """A `UNet2DConditionModel` with these weights; block names of the official video network are translated."""
     from diffusers import UNet2DConditionModel
 
-    config = {name: to_2d(value) for name, value in config.items() if not name.startswith("_")}
+    known = {name: value for name, value in config.items() if not name.startswith("_")}
+    config = json.loads(json.dumps(known).replace("Block3D", "Block2D"))
     try:
         with torch.device("meta"):
             unet = UNet2DConditionModel.from_config(config)
         unet.load_state_dict(tensors, assign=True)
     except (RuntimeError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"the weights in {folder} do not fit its config.json: {reason}") from None
+        raise WeightsError(f"the weights in {folder} do not fit its config.json: {first_line(error)}") from None
     return unet.eval()
-
-
-def to_2d(value: Any) -> Any:
-    """``CrossAttnDownBlock3D`` -> ``CrossAttnDownBlock2D``, in a list or alone; other values as they are."""
-    if isinstance(value, list):
-        return [to_2d(item) for item in value]
-    return value.replace("Block3D", "Block2D") if isinstance(value, str) else value

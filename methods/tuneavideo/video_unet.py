@@ -7,17 +7,19 @@ again by `VideoUNet.detach`. Parameter names equal those of the official code, s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tuneavideo.config import NetworkConfig
 from tuneavideo.temporal import QUERIES, transformer_blocks, video_patch
 from tuneavideo.unet_folder import load_unet
 from videoedit.attention import FrameState, install
-from videoedit.attention.processors import FrameMode
+from videoedit.config import build_config
 from videoedit.errors import ConfigError, MethodError, ShapeError, WeightsError
 
 if TYPE_CHECKING:
@@ -27,34 +29,16 @@ TRAINABLE = {
     "iccv": (*QUERIES, "attn_temp"),
     "v1": ("attn1.to_k", "attn1.to_v", "attn2.to_q", "attn_temp"),
 }
-CHOICES = {
-    "group_norm": ("clip", "frame"),
-    "init": ("identity", "official"),
-    "temporal_mask": ("none", "causal"),
-    "attention": get_args(FrameMode),
-    "blocks": ("all", "official"),
-}
 
 
-def check_choice(name: str, value: str) -> str:
-    """Return `value` if it is one of ``CHOICES[name]``, else raise a `ConfigError`."""
-    if value not in CHOICES[name]:
-        raise ConfigError(f"{name} is {value!r}; it must be one of {', '.join(CHOICES[name])}")
-    return value
-
-
-class VideoUNet(nn.Module):
+class VideoUNet(nn.Module, AbstractContextManager["VideoUNet"]):
     """A `UNet2DConditionModel` with the parts of Tune-A-Video installed; ``.unet`` is the UNet itself.
 
     All parameters are frozen until `trainable_parameters` selects some. Use it as a context manager, or call
     `detach`, to get the UNet back exactly as it was, values of its own parameters included.
 
-    group_norm: "clip" pools the statistics of the residual blocks' norms over frames (official), "frame" does not.
-    init: of the temporal layers; "identity" changes nothing at first, "official" leaves a random output bias.
-    temporal_mask: "causal" hides later frames from the temporal attention.
-    attention: which frames self-attention sees, see `videoedit.attention.processors.FirstPrevious`.
-    lora_rank: if > 0, query projections are tuned by a low-rank change instead of as a whole.
     generator: draws the new parameters, on the CPU.
+    options: settings of `NetworkConfig`, as ``attention="first"``; ConfigError for others.
     """
 
     unet: Any  # diffusers is not typed
@@ -63,21 +47,12 @@ class VideoUNet(nn.Module):
         self,
         unet: UNet2DConditionModel,
         *,
-        group_norm: Literal["clip", "frame"] = "clip",
-        init: Literal["identity", "official"] = "identity",
-        temporal_mask: Literal["none", "causal"] = "none",
-        attention: FrameMode = "sparse_causal",
-        lora_rank: int = 0,
         generator: torch.Generator | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
-        self.options: dict[str, Any] = {
-            "group_norm": check_choice("group_norm", group_norm),
-            "init": check_choice("init", init),
-            "temporal_mask": check_choice("temporal_mask", temporal_mask),
-            "attention": check_choice("attention", attention),
-            "lora_rank": lora_rank,
-        }
+        network = build_config(NetworkConfig, options)
+        self.options: dict[str, Any] = network.model_dump()
         check_supported(unet)
         self.unet = unet
         self._state = FrameState()
@@ -85,24 +60,17 @@ class VideoUNet(nn.Module):
         self._requires_grad = {name: p.requires_grad for name, p in self.unet.named_parameters()}
         self._training: bool = self.unet.training
         self._checkpointing: bool = self.unet.is_gradient_checkpointing
-        self._installation = install(self.unet, video_patch(self.unet, self._state, generator, **self.options))
+        self._installation = install(self.unet, video_patch(self.unet, self._state, generator, network))
         self.requires_grad_(False)
 
     @classmethod
-    def from_pretrained(
-        cls,
-        folder: str | Path,
-        group_norm: Literal["clip", "frame"] = "clip",
-        *,
-        allow_pickle: bool = False,
-        **options: Any,
-    ) -> Self:
+    def from_pretrained(cls, folder: str | Path, *, allow_pickle: bool = False, **options: Any) -> Self:
         """Load an official video ``unet/`` folder, or an image one, which is then inflated; `options` as above.
 
         allow_pickle: read ``.bin`` files too, as official folders hold; through torch's restricted unpickler.
         """
         unet, temporal = load_unet(folder, allow_pickle=allow_pickle)
-        video_unet = cls(unet, group_norm=group_norm, **options)
+        video_unet = cls(unet, **options)
         video_unet.load_tensors(temporal)
         return video_unet.eval()
 
@@ -112,23 +80,16 @@ class VideoUNet(nn.Module):
         """Take everything off and return the UNet as it was before; the second time it does nothing."""
         if self._installation.active:
             self._installation.remove()
-            self._restore_parameters()
+            parameters = dict(self.unet.named_parameters())
+            for name, requires_grad in self._requires_grad.items():
+                parameter = parameters[name].requires_grad_(requires_grad)
+                parameter.grad = None
+                if name in self._values:
+                    parameter.data.copy_(self._values[name])
             self.unet.train(self._training)
             if not self._checkpointing:
                 self.unet.disable_gradient_checkpointing()
         return self.unet
-
-    @torch.no_grad()
-    def _restore_parameters(self) -> None:
-        parameters = dict(self.unet.named_parameters())
-        for name, requires_grad in self._requires_grad.items():
-            parameter = parameters[name].requires_grad_(requires_grad)
-            parameter.grad = None
-            if name in self._values:
-                parameter.copy_(self._values[name])
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self.detach()
@@ -147,7 +108,8 @@ class VideoUNet(nn.Module):
             ends of module names.
         With `lora_rank` the low-rank changes take the place of the query projections.
         """
-        check_choice("blocks", blocks)
+        if blocks not in ("all", "official"):
+            raise ConfigError(f"blocks is {blocks!r}; it must be one of all, official")
         inside = tuple(f"{name}." for name in self._modules_named(modules))
         selected = {}
         for name, parameter in self.unet.named_parameters():

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from tuneavideo.config import TuneAVideoConfig
-from tuneavideo.official import is_official, load_inv_latents, read_official_yaml
+from tuneavideo.official import is_official, read_official_yaml
+from tuneavideo.unet_folder import load_inv_latents
 from videoedit.config import build_config, read_yaml
 from videoedit.errors import ConfigError, WeightsError
 

@@ -243,10 +243,10 @@ def test_leaves_the_network_frozen_in_its_mode_also_after_an_error() -> None:
     ("settings", "text"),
     [
         ({"precision": "fp16"}, "fp16 does not work on a CPU; use bf16"),
-        ({"precision": "fp8"}, "fp32, bf16, fp16"),
-        ({"latent": "mode"}, "sample or mean"),
-        ({"checkpoint_every": 0}, "at least 1"),
-        ({"trainable": "nothing"}, "iccv, v1"),
+        ({"precision": "fp8"}, "'fp32', 'bf16' or 'fp16'"),
+        ({"latent": "mode"}, "'sample' or 'mean'"),
+        ({"checkpoint_every": 0}, "greater than or equal to 1"),
+        ({"trainable": "nothing"}, "'iccv' or 'v1'"),
     ],
 )
 def test_refuses_settings(settings: dict[str, Any], text: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from videoedit.conformance import promises
+from videoedit.conformance.kills import kill_in_process
 from videoedit.conformance.settings import check_settings
 from videoedit.conformance.trial import Trial, prepare, snapshot, tried
 from videoedit.plugins import MethodSpec, discover, get_method
@@ -54,4 +55,6 @@ def _failures(trial: Trial, changes: Mapping[str, Any], kills: int) -> Iterator[
     yield from check_settings(trial, changes)
     yield from promises.check_change(trial)
     yield from promises.check_refusals(trial)
-    yield from promises.check_kills(trial, kills)
+    (trial.work / "runs/killed").mkdir()
+    if kills and (failure := kill_in_process(spec.name, trial.settings, trial.work / "runs/killed", kills)):
+        yield f"killed and called again, {failure}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -11,16 +10,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from videoedit.config import ClipConfig, build_config
 from videoedit.errors import MethodError
+from videoedit.files import file_sha256
 from videoedit.pipeline import run_method
 from videoedit.plugins import get_method
-from videoedit.runs.folder import RECORD, UNFINISHED
+from videoedit.runs.folder import RECORD, UNFINISHED, read_workspace
 
 ERROR = "error.txt"  # in which a forked run leaves the line it failed with
 TIMED = (RECORD, "report.json", "report.html", ".lock")  # these tell how long things took
@@ -37,7 +36,7 @@ def kill_in_process(method: str, settings: Mapping[str, Any], work: Path, kills:
 
 
 def kill_runs(method: str, settings: Mapping[str, Any], work: Path, kills: int) -> str:
-    """Kill runs of a method in new folders of `work` so many times; returns a line that says when they were hit.
+    """Kill runs of a method in new folders of `work` so many times; returns a line that says so.
 
     Raises MethodError if a run, called again until it finished, differs from a calm one or leaves unfinished work.
     Children are forked, so that imports are paid once: call it in a process without threads.
@@ -52,33 +51,29 @@ def kill_runs(method: str, settings: Mapping[str, Any], work: Path, kills: int) 
     endings = "|".join(re.escape(ending) for ending in UNFINISHED)
     if left := [name for name in calm if re.search(rf"(^|/)\.|({endings})(/|$)", name)]:
         raise MethodError(f"a finished run leaves {left[0]}")
-    rng = random.Random(5)
-    during: Counter[str] = Counter()
-    rounds = 0
-    while during.total() < kills:
+    rng, killed, rounds = random.Random(5), 0, 0
+    while killed < kills:
         folder = work / f"killed-{rounds}"
-        while during.total() < kills and _is_killed(_start(method, config, folder), rng.uniform(0.02, 0.9) * length):
-            during[_moment(folder)] += 1
+        while killed < kills and _is_killed(_start(method, config, folder), rng.uniform(0.02, 0.9) * length):
+            killed += 1
         _finish(_start(method, config, folder), work)
         found = _outputs(folder)
         if other := sorted(name for name in calm.keys() | found.keys() if calm.get(name) != found.get(name)):
             raise MethodError(f"a run ends with other bytes in {other[0]}")
         rounds += 1
-    return f"{kills} kills in {rounds} runs of {length:.1f} s: {dict(during)}; all ended with the same bytes"
+    return f"{kills} kills in {rounds} runs of {length:.1f} s; all ended with the same bytes"
 
 
 def _start(method: str, config: ClipConfig, folder: Path) -> int:
     """The process of a run."""
     child = os.fork()
     if child == 0:
-        code = 0
         try:
             run_method(method, config, folder)
+            os._exit(0)
         except BaseException as error:
             (folder.parent / ERROR).write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
-            code = 1
-        finally:
-            os._exit(code)
+            os._exit(1)
     return child
 
 
@@ -101,17 +96,9 @@ def _is_killed(child: int, seconds: float) -> bool:
 def _outputs(folder: Path) -> dict[str, str]:
     """Hashes of all that a run makes, also what it should have tidied up, except records of time."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name not in TIMED]
-    hashes = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    hashes = {str(path.relative_to(folder)): file_sha256(path) for path in files}
+    record = read_workspace(folder) or {}
     return hashes | {part: json.dumps(record[part]) for part in ("metrics", "plots", "notes")}
-
-
-def _moment(folder: Path) -> str:
-    """Describe how far a killed run had come."""
-    record = folder / RECORD
-    steps = list(json.loads(record.read_text(encoding="utf-8"))["steps"]) if record.exists() else []
-    work = any(path for ending in UNFINISHED for path in folder.glob(f"*{ending}"))
-    return f"after {steps[-1] if steps else 'the start'}{', in the middle of work' if work else ''}"
 
 
 def main(method: str, settings: str, work: str, kills: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from videoedit.config import ClipConfig, RunConfig, setting_keys
-from videoedit.conformance.kills import TIMED, kill_in_process
+from videoedit.conformance.kills import TIMED
 from videoedit.conformance.settings import leaves
 from videoedit.conformance.trial import Status, Trial, changed, snapshot, tried
 from videoedit.runs.steps import KEPT
@@ -42,39 +42,35 @@ def check_plan(trial: Trial, planned: Status, done: Status) -> Iterator[str]:
 
 
 def _differences(planned: Status, done: Status) -> Iterator[str]:
-    for name, said in planned.items():
-        if name != FOLLOWS and done.get(name) != said:
-            yield f"of step {name!r} a dry run says {said!r}, but the run {done.get(name, 'has no such step')!r}"
-    if FOLLOWS not in planned:
-        for name in sorted(done.keys() - planned.keys()):
-            yield f"the run has a step {name!r} of which a dry run says nothing"
+    steps = planned.keys() if FOLLOWS in planned else planned.keys() | done.keys()
+    for name in sorted(steps - {FOLLOWS}):
+        said, did = planned.get(name, "nothing"), done.get(name, "has no such step")
+        if said != did:
+            yield f"of step {name!r} a dry run says {said!r}, but the run {did!r}"
 
 
 def check_refusals(trial: Trial) -> Iterator[str]:
     """A run that cannot be is refused by the plan too, in the same words, and leaves no folder."""
-    keys = set(setting_keys(trial.spec.load("config")))
     wrong = {"video.num_frames": 1000, "prompt": "", "prompts": []}
-    for key, value in wrong.items():
-        if key in keys:
-            folder = trial.work / "runs" / f"without {key}"
-            planned, done = tried(trial.plan, {key: value}), tried(trial.run, {key: value}, folder)
-            answers = [answer if isinstance(answer, str) else "nothing against it" for answer in (planned, done)]
-            if answers[0] != answers[1]:
-                yield f"with {key} = {value!r} the plan says {answers[0]!r}, but the run {answers[1]!r}"
-            elif isinstance(done, str) and folder.exists():
-                yield f"with {key} = {value!r} the run is refused, but leaves a folder"
+    for key in wrong.keys() & set(setting_keys(trial.spec.load("config"))):
+        change, folder = {key: wrong[key]}, trial.work / "runs" / f"without {key}"
+        answers = [tried(trial.plan, change), tried(trial.run, change, folder)]
+        planned, done = (answer if isinstance(answer, str) else "nothing against it" for answer in answers)
+        if planned != done:
+            yield f"with {key} = {wrong[key]!r} the plan says {planned!r}, but the run {done!r}"
+        elif isinstance(answers[1], str) and folder.exists():
+            yield f"with {key} = {wrong[key]!r} the run is refused, but leaves a folder"
 
 
 def check_videos(trial: Trial) -> Iterator[str]:
     """Every video has the frames, rate, size and sound of the clip."""
-    source = _facts(trial.folder / "source.mp4")
-    videos = trial.record["videos"]
+    source, videos = _facts(trial.folder / "source.mp4"), trial.record["videos"]
     if not any(video["role"] == "edit" for video in videos):
         yield "no edit is handed over"
-    for video in videos:
-        for name, value in _facts(trial.folder / video["file"]).items():
+    for file in [video["file"] for video in videos]:
+        for name, value in _facts(trial.folder / file).items():
             if value != source[name]:
-                yield f"{video['file']} has other {name} than the clip: {value}, not {source[name]}"
+                yield f"{file} has other {name} than the clip: {value}, not {source[name]}"
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -117,12 +113,3 @@ def check_change(trial: Trial) -> Iterator[str]:
     seed = {"seed": trial.config().seed + 1}
     folder = Path(shutil.copytree(trial.folder, trial.work / "runs/changed"))
     yield from _differences(trial.status(seed, folder), trial.run(seed, folder))
-
-
-def check_kills(trial: Trial, kills: int) -> Iterator[str]:
-    """Killed at any moment and called again, a run ends with the same bytes."""
-    folder = trial.work / "runs/killed"
-    folder.mkdir()
-    failure = kill_in_process(trial.spec.name, trial.settings, folder, kills) if kills else ""
-    if failure:
-        yield f"killed and called again, {failure}"

@@ -14,7 +14,7 @@ from typing import Any
 from videoedit.config import ClipConfig, build_config, set_value, setting_keys
 from videoedit.pipeline import plan_run, run_method
 from videoedit.plugins import MethodSpec
-from videoedit.runs.folder import RECORD
+from videoedit.runs.folder import read_workspace
 from videoedit.runs.planning import Plan
 
 PROMPT = "a red car"
@@ -37,8 +37,8 @@ class Trial:
 
     @property
     def record(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
-        return found
+        """The record of the run folder."""
+        return read_workspace(self.folder) or {}
 
     def config(self, changes: Mapping[str, Any] | None = None) -> ClipConfig:
         """The settings with some changed, by dotted name."""
@@ -60,8 +60,7 @@ class Trial:
         """Do a run; returns what became of each step."""
         folder = folder or self.folder
         run_method(self.spec.name, self.config(changes), folder)
-        status: Status = json.loads((folder / RECORD).read_text(encoding="utf-8"))["calls"][-1]["steps"]
-        return status
+        return dict((read_workspace(folder) or {})["calls"][-1]["steps"])
 
 
 def prepare(spec: MethodSpec, work: Path, settings: Mapping[str, Any]) -> Trial:

@@ -32,6 +32,7 @@ class Clip:
     fps: Fraction  # of the selected frames
     size: tuple[int, int]  # to work at
     output_size: tuple[int, int]  # to write
+    picked: str = ""  # numbers of the frames in the file, where these are just some of a clip
 
     @staticmethod
     def of(frames: np.ndarray, fps: Fraction | int = 8, size: tuple[int, int] | None = None) -> Clip:
@@ -52,7 +53,11 @@ class Clip:
     @property
     def identity(self) -> dict[str, Any]:
         """All that decides the frames at the working size, as plain values."""
-        return {"contents": self.sha256, "frames": span(self.numbers), "size": "{}x{}".format(*self.size)}
+        return {
+            "contents": self.sha256,
+            "frames": self.picked or span(self.numbers),
+            "size": "{}x{}".format(*self.size),
+        }
 
     @cached_property
     def frames(self) -> np.ndarray:
@@ -83,7 +88,8 @@ class Clip:
             frames = np.stack([frame for _, frame in stream.pick(indices)])
             return replace(self.video, frames=frames, fps=fps)
 
-        return _Part(open_some, self.sha256, range(len(indices)), fps, self.size, self.output_size, self, indices)
+        picked = ", ".join(str(self.numbers[index]) for index in indices)
+        return Clip(open_some, self.sha256, range(len(indices)), fps, self.size, self.output_size, picked)
 
     def write(self, path: Path, frames: Iterable[np.ndarray]) -> None:
         """Write a version of the clip, uint8 [H, W, 3] each, at the output size with the clip's rate and sound."""
@@ -93,19 +99,6 @@ class Clip:
         """The frames of another file that stand where the clip's do, uint8 [H, W, 3] each at that file's own size."""
         numbers = self.numbers
         return iter_frames(path, start=numbers.start, stride=numbers.step, num_frames=len(numbers))
-
-
-@dataclass(frozen=True)
-class _Part(Clip):
-    """Some frames of a clip."""
-
-    whole: Clip
-    indices: tuple[int, ...]
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        picked = [self.whole.numbers[index] for index in self.indices]
-        return self.whole.identity | {"frames": ", ".join(map(str, picked))}
 
 
 def span(numbers: range) -> str:

@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -146,8 +146,7 @@ def latest_call(record: dict[str, Any]) -> dict[str, Any]:
     calls, known = record.get("calls"), record.get("steps")
     if not (isinstance(calls, list) and calls and isinstance(calls[-1], dict) and isinstance(known, dict)):
         return {}
-    latest = calls[-1]
-    stages = {}
+    latest, stages = calls[-1], {}
     for name, status in (latest.get("steps") or {}).items():
         if isinstance(step := known.get(name), dict):
             costs = {cost: step.get(cost) for cost in ("key", "seconds", "cpu_seconds", "peak_memory_mb")}
@@ -157,17 +156,18 @@ def latest_call(record: dict[str, Any]) -> dict[str, Any]:
 
 def _is_whole(record: dict[str, Any]) -> bool:
     """Tell whether a record has the parts that a run reads."""
-    steps, calls, clip = record.get("steps"), record.get("calls"), record.get("clip")
-    if not (isinstance(steps, dict) and isinstance(calls, list) and isinstance(clip, dict)):
-        return False
-    return isinstance(record.get("method"), str) and all(_is_step(step) for step in steps.values())
+    kinds = {"method": str, "steps": dict, "calls": list, "clip": dict}
+    return _fits(record, kinds) and all(_is_step(step) for step in record["steps"].values())
 
 
 def _is_step(step: Any) -> bool:
-    if not (isinstance(step, dict) and isinstance(step.get("key"), str) and isinstance(step.get("files"), dict)):
+    if not isinstance(step, dict) or not _fits(step, {"key": str, "files": dict, "needs": dict}):
         return False
-    facts = step["files"].values()
-    return isinstance(step.get("needs"), dict) and all(isinstance(fact, list) and len(fact) == 3 for fact in facts)
+    return all(isinstance(fact, list) and len(fact) == 3 for fact in step["files"].values())
+
+
+def _fits(record: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
+    return all(isinstance(record.get(name), kind) for name, kind in kinds.items())
 
 
 def _remove_all(workspace: Workspace) -> None:

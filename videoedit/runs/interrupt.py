@@ -32,11 +32,9 @@ def deferred_stop() -> Iterator[Stop]:
 
     Outside the main thread signals cannot be taken, and nothing is put off.
     """
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before: dict[signal.Signals, Any] = {number: signal.signal(number, stop.ask) for number in SIGNALS}
+    stop, before = Stop(), dict[signal.Signals, Any]()
+    if threading.current_thread() is threading.main_thread():
+        before |= {number: signal.signal(number, stop.ask) for number in SIGNALS}
     try:
         yield stop
     finally:

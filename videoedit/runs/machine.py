@@ -12,16 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-VERSIONED = (
-    "videoedit",
-    "torch",
-    "diffusers",
-    "transformers",
-    "safetensors",
-    "av",
-    "numpy",
-    "opencv-python-headless",
-)
+VERSIONED = ("videoedit", "torch", "diffusers", "transformers", "safetensors", "av", "numpy", "opencv-python-headless")
 
 
 def environment() -> dict[str, Any]:

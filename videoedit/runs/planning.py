@@ -103,11 +103,11 @@ def measure_throughput(device: str | None = None) -> float:
 def describe(plan: Plan, folder: Path, device: str | None) -> str:
     """The plan as text for a person; measures this machine for about 0.3 s to estimate the time."""
     speed = EFFICIENCY * measure_throughput(device)
-    rows = []
+    rows, total = [], 0.0
     for stage in plan.stages:
         seconds, memory = stage.flops / speed + stage.seconds, stage.memory_mb + plan.weights_mb
         rows.append(f"  {stage.name:<12} {stage.what:<64} {seconds:7.0f} s {memory:7.0f} MB")
-    total = sum(stage.flops / speed + stage.seconds for stage in plan.stages)
+        total += seconds
     lines = [
         f"frames   {plan.frames}",
         "size     {}x{} in the model, {}x{} written".format(*plan.size, *plan.output_size),

@@ -48,23 +48,16 @@ class Progress:
     @contextlib.contextmanager
     def _bar(self, name: str, total: int, done: int) -> Iterator[Advance]:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
         columns = (
-            TextColumn("{task.description:<14}"),
+            "{task.description:<14}",
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            "left",
             TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            "[dim]{task.fields[note]}",
         )
         with Progress(*columns, console=Console(file=self.stream)) as bars:
             self._bars = bars
@@ -80,7 +73,7 @@ class Progress:
 
     def _lines(self, name: str, total: int, done: int) -> Iterator[Advance]:
         began = last = time.monotonic()
-        first = count = done
+        count = done
 
         def advance(n: int = 1, note: str = "") -> None:
             nonlocal count, last
@@ -88,7 +81,7 @@ class Progress:
             now = time.monotonic()
             if count < total and now - last >= SECONDS_BETWEEN_LINES:
                 last = now
-                left = (now - began) / max(count - first, 1) * (total - count)
+                left = (now - began) / max(count - done, 1) * (total - count)
                 self.say(f"{name}: {count}/{total}, about {_clock(left)} left {note}".rstrip())
 
         yield advance

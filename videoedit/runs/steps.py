@@ -10,7 +10,7 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -119,7 +119,7 @@ class Steps:
         why = self._why(name, key, flat, files)
         self._say(name, why)
         if why and not self.dry:
-            self._make(name, key, flat, make, lambda: list(files))
+            self._make(name, key, flat, make, files)
         elif not why:
             self._note_again(name)
         return Step(name, key, self.workspace, unmade=bool(why) and self.dry)
@@ -162,7 +162,7 @@ class Steps:
             for path in missing.values():  # a damaged one
                 path.unlink(missing_ok=True)
             stored = {"parts": flat}
-            self._make(name, key, stored, lambda: make(missing) if missing else None, lambda: list(names.values()))
+            self._make(name, key, stored, lambda: make(missing) if missing else None, names.values())
         elif not why:
             self._note_again(name)
         return Step(name, key, self.workspace, unmade=bool(why) and self.dry)
@@ -182,14 +182,7 @@ class Steps:
         """The names of all files that steps have."""
         return set().union(*(step["files"] for step in self.workspace.steps.values()))
 
-    def _make(
-        self,
-        name: str,
-        key: str,
-        needs: dict[str, Any],
-        make: Callable[[], Any],
-        files: Callable[[], Sequence[str]],
-    ) -> None:
+    def _make(self, name: str, key: str, needs: dict[str, Any], make: Callable[[], Any], files: Iterable[str]) -> None:
         notes: list[str] = []
         self._making = (name, key, notes)
         machine.reset_peak()
@@ -198,7 +191,7 @@ class Steps:
             value = make()
         finally:
             self._making = None
-        facts = {file: self._facts(name, file) for file in files()}
+        facts = {file: self._facts(name, file) for file in files}
         before = self.workspace.steps.pop(name, None)  # steps stand in the order of their latest making
         self.workspace.steps[name] = {
             "key": key,
@@ -288,8 +281,7 @@ class Steps:
     @contextlib.contextmanager
     def collect_warnings(self) -> Iterator[None]:
         """Inside, warnings logged by the toolkit also become notes of the run."""
-        handler = _NoteHandler(self)
-        logger = logging.getLogger("videoedit")
+        handler, logger = _NoteHandler(self), logging.getLogger("videoedit")
         logger.addHandler(handler)
         try:
             yield
