@@ -16,6 +16,7 @@ from tuneavideo.config import EditFramesConfig, SampleConfig, TuneAVideoConfig
 from tuneavideo.tuning import tune
 from tuneavideo.unet_folder import load_inv_latents
 from tuneavideo.video_unet import VideoUNet
+from videoedit.config import build_config
 from videoedit.deliver import Edit, Findings
 from videoedit.diffusion import latents as codec
 from videoedit.diffusion.guidance import guided
@@ -84,9 +85,14 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
         self.noise = steps.tensors("invert", "inverted.safetensors", self._invert, needs=needs)
         return self
 
+    @property
+    def losses(self) -> list[float]:
+        """The tuning's loss at each step; empty in a dry walk that would make it."""
+        return [] if self.tuned.unmade else list(self.tuned.value["loss"])
+
     def edit(self, prompt: str, *, negative_prompt: str = "", **sample: Any) -> np.ndarray:
         """The clip by another prompt, uint8 [F, H, W, 3]; `sample` overrides settings (``guidance_scale=5``)."""
-        settings = self.config.sample.model_copy(update=sample)
+        settings = build_config(SampleConfig, self.config.sample.model_dump() | sample)
         return self.decoded(self.sample(prompt, negative_prompt, settings))
 
     def sample(self, prompt: str, negative_prompt: str, settings: SampleConfig, label: str = "edit") -> Step:
@@ -227,7 +233,7 @@ def edits(config: TuneAVideoConfig, models: Models, clip: Clip, steps: Steps) ->
             latents = tuned.sample(prompt, config.negative_prompt, config.sample, f"edit {number}")
             decode = partial(tuned.decoded, latents)
             yield Edit(prompt, decode, {"edit": latents}, reference=config.truth_of(prompt))
-        yield Findings(plots={"loss": tuned.tuned.value["loss"]})
+        yield Findings(plots={"loss": tuned.losses})
 
 
 def edit_frames(
@@ -240,15 +246,15 @@ def edit_frames(
     prompts: Sequence[str],
     negative_prompt: str,
     seed: int,
-) -> tuple[list[float] | None, dict[str, tuple[Step, Callable[[], np.ndarray]]]]:
+) -> tuple[list[float], dict[str, tuple[Step, Callable[[], np.ndarray]]]]:
     """Tune on the frames of `clip`, which need not follow each other at an even pace, and edit them by each prompt.
 
-    Returns the losses of the tuning, None in a dry walk that would make it, and by prompt the step of an edit's latents
-    and what decodes them: uint8 [F, H, W, 3]. One tuning and inversion serve all prompts, earlier calls' too.
+    Returns the losses of the tuning, and by prompt the step of an edit's latents and what decodes them: uint8
+    [F, H, W, 3]. One tuning and inversion serve all prompts, earlier calls' too.
     """
     tuned = TuneAVideo(models, config, seed=seed, steps=steps).fit(clip, source_prompt)
     edits: dict[str, tuple[Step, Callable[[], np.ndarray]]] = {}
     for number, prompt in enumerate(prompts, 1):
         latents = tuned.sample(prompt, negative_prompt, config.sample, f"edit {number}")
         edits[prompt] = latents, partial(tuned.decoded, latents)
-    return None if tuned.tuned.unmade else tuned.tuned.value["loss"], edits
+    return tuned.losses, edits
