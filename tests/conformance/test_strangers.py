@@ -47,11 +47,8 @@ def test_schema_plan_and_reuse_are_checked():
 
 @pytest.mark.slow
 def test_a_method_that_does_not_survive_a_kill_is_found():
-    killed, refused = sorted(check_method(get_method("hasty"), kills=3), key=lambda line: "killed" not in line)
+    (killed,) = check_method(get_method("hasty"), kills=3)
     assert killed.startswith("killed and called again, a run ends with other bytes in ")
-    assert refused == (
-        "with prompt = '' the plan says 'nothing against it', but the run 'InputError: say what the edit should show'"
-    )
 
 
 def test_a_method_that_fails_or_is_not_installed_is_one_line():
