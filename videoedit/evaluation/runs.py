@@ -33,7 +33,7 @@ def claim(place: Path, identity: dict[str, Any]) -> Path:
 
 
 def output_of(video: Path, folder: Path, frames: range, record: dict[str, Any], notes: tuple[str, ...] = ()) -> Output:
-    """What the record of a run says about the video that it made."""
+    """The video that a run made, with the stages and notes that the run's record holds."""
     stages = {
         name: StageCost(**{field: stage[field] for field in StageCost.model_fields})
         for name, stage in latest_call(record)["stages"].items()

@@ -303,7 +303,7 @@ def load_flow(name: str | Path = "auto", device: str | torch.device | None = Non
 
 
 def choose_flow(name: str | Path = "auto") -> str | Path:
-    """What `load_flow` will take: the name of an estimator, or a folder of flow files. Loads no weights."""
+    """Choose what `load_flow` takes: the name of an estimator, or a folder of flow files. Loads no weights."""
     if name == "dis":
         return "dis"
     networks = _torchvision_weights()
