@@ -75,7 +75,11 @@ def choose_entries(suite: Suite, methods: Iterable[str] | None = None, results: 
 
 def _usable() -> list[str]:
     """The installed methods that load and take a prompt; `all_methods` warns of those that do not load."""
-    return [spec.name for spec in all_methods() if {"prompt", "prompts"} & set(setting_keys(spec.load("config")))]
+    names = []
+    for spec in all_methods():
+        if {"prompt", "prompts"} & set(setting_keys(spec.load("config"))):
+            names.append(spec.name)
+    return names
 
 
 def _unknown_names(names: Iterable[str], suite: Suite, installed: Iterable[str]) -> list[str]:
@@ -263,7 +267,10 @@ class Imported:
         return [found] if isinstance(found, Path) else list(found)
 
     def identity(self, unit: Unit) -> dict[str, Any]:
-        facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in self.files(unit)]
+        facts = []
+        for file in self.files(unit):
+            stat = file.stat()
+            facts.append((str(file), stat.st_size, stat.st_mtime_ns))
         return {"files": facts, "frames": numbers_of(unit.frames)}
 
     def plan(self, units: Sequence[Unit]) -> Plan | None:

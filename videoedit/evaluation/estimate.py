@@ -63,11 +63,13 @@ class Forecast:
     def text(self) -> str:
         head = f"{'method':<20} {'units':>6} {'reused':>7} {'to do':>6} {'about':>10} {'memory':>9}"
         lines = [self.title, f"into {self.folder}", head]
+        left = 0
         for share in self.shares:
+            left += share.left
             counts = f"{share.method:<20} {share.units:>6} {share.reused:>7} {share.left:>6}"
             memory = f"{share.memory_mb:.0f} MB" if share.memory_mb else "-"
             lines.append(f"{counts} {clock(share.seconds):>10} {memory:>9}")
-        left, known = sum(share.left for share in self.shares), clock(self.seconds or None)
+        known = clock(self.seconds or None)
         told = f"{plural(left, 'unit')} to make{f', about {known}' if known != '-' else ''}; measuring comes on top"
         lines.append(told if left else "all is made")
         for note in self.notes:

@@ -43,7 +43,10 @@ def choose_metrics(suite: Suite, weights_dir: Path | None) -> tuple[dict[str, Me
 
 def _named_metrics(suite: Suite) -> tuple[list[Metric], list[str]]:
     """The metrics that the suite names (by id or name), by default all; and a line for each that is not known."""
-    known = {name: metric for name, metric in all_metrics().items() if metric.measure}
+    known: dict[str, Metric] = {}
+    for name, metric in all_metrics().items():
+        if metric.measure:
+            known[name] = metric
     if suite.metrics is None:
         return list(known.values()), []
     by_name: dict[str, Metric] = {}
@@ -129,7 +132,10 @@ def _read_same(path: Path, numbers: range, size: tuple[int, int]) -> np.ndarray:
 def _read_mask(path: Path, numbers: range, size: tuple[int, int]) -> np.ndarray:
     """bool [F, H, W], True where a mask's picture is bright."""
     if path.is_dir():
-        pictures = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
+        pictures = []
+        for file in sorted(path.iterdir()):
+            if file.suffix.lower() in PICTURES:
+                pictures.append(file)
         if len(pictures) <= numbers[-1]:
             raise InputError(f"{path} holds {len(pictures)} masks, expected one for each frame up to {numbers[-1]}")
         masks = _stack(map(read_image, pictures[numbers.start : numbers.stop : numbers.step]), size)

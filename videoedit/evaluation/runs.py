@@ -34,11 +34,10 @@ def claim(place: Path, identity: dict[str, Any]) -> Path:
 
 def output_of(video: Path, folder: Path, frames: range, record: dict[str, Any], notes: tuple[str, ...] = ()) -> Output:
     """The video that a run made, with the stages and notes that the run's record holds."""
-    stages = {
-        name: StageCost(**{field: stage[field] for field in StageCost.model_fields})
-        for name, stage in latest_call(record)["stages"].items()
-        if not name.startswith(NOT_COUNTED)
-    }
+    stages: dict[str, StageCost] = {}
+    for name, stage in latest_call(record)["stages"].items():
+        if not name.startswith(NOT_COUNTED):
+            stages[name] = StageCost(**{field: stage[field] for field in StageCost.model_fields})
     return Output(
         video=relative(video, folder),
         frames=numbers_of(frames),

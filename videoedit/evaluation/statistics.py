@@ -285,7 +285,11 @@ def _check_method(results: Results, metric: str, method: str) -> None:
 
 def _other_versions(name: str, known: Iterable[str]) -> list[str]:
     """The known ids that differ from `name` in nothing but their version."""
-    return [metric for metric in known if metric.split("@")[0] == name.split("@")[0]]
+    base, others = name.split("@")[0], []
+    for metric in known:
+        if metric.split("@")[0] == base:
+            others.append(metric)
+    return others
 
 
 def _types(results: Results) -> list[str]:

@@ -173,7 +173,10 @@ def describe_edit(edit: Edit) -> dict[str, Any]:
 def content(path: Path) -> str | None:
     """A hash of a file or of all files of a folder; None if there is nothing."""
     if path.is_dir():
-        return digest([(file.name, content(file)) for file in sorted(filter(Path.is_file, path.iterdir()))])
+        hashes = []
+        for file in sorted(filter(Path.is_file, path.iterdir())):
+            hashes.append((file.name, content(file)))
+        return digest(hashes)
     if not path.is_file():
         return None
     stat = path.stat()

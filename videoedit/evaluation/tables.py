@@ -84,8 +84,12 @@ def _lines(
     for method, info in results.methods.items():
         lines[method] = escape(info.label) + (r"$^\dagger$" if method in partial else "")
     for column in columns:
-        of_column = [row for row in rows if row.metric == column]
-        digits = _digits([row.mean for row in of_column])
+        of_column, means = [], []
+        for row in rows:
+            if row.metric == column:
+                of_column.append(row)
+                means.append(row.mean)
+        digits = _digits(means)
         for row in of_column:
             lines[row.method] += f" & {_cell(row, digits, bold.get(column) == row.method)}"
     for method in lines:
@@ -128,7 +132,11 @@ def best(pairs: Sequence[Paired], methods: Sequence[str]) -> dict[str, str]:
 
 
 def _partial(results: Results, kind: str) -> set[str]:
-    return {unit.method for unit in results.units if unit.is_partial and kind in (ALL, unit.type)}
+    methods = set()
+    for unit in results.units:
+        if unit.is_partial and kind in (ALL, unit.type):
+            methods.add(unit.method)
+    return methods
 
 
 def _digits(means: Sequence[float | None]) -> int:

@@ -114,9 +114,13 @@ def seam_score(frames: np.ndarray, flow: Arrays, occlusion: Arrays, keyframes: S
         touching |= {key, key + 1}
     at, around = 0.0, 0.0
     for key in keyframes:
-        here = [change[step] for step in (key, key + 1) if step in change]
-        near = range(key - SEAM_REACH + 1, key + SEAM_REACH + 1)
-        there = [change[step] for step in near if step in change and step not in touching]
+        here, there = [], []
+        for step in (key, key + 1):
+            if step in change:
+                here.append(change[step])
+        for step in range(key - SEAM_REACH + 1, key + SEAM_REACH + 1):
+            if step in change and step not in touching:
+                there.append(change[step])
         if here and there:
             at, around = at + float(np.mean(here)), around + float(np.mean(there))
     return at / around if around else math.nan
@@ -201,7 +205,10 @@ UNSEEN = "under 1 % of the pixels can be followed from frame to frame"
 def warp_error_of(sample: Sample) -> Figure:
     steps = warp_errors(sample.frames, sample.flow_bwd, sample.occ_bwd)
     value = _pooled(steps, sample.frames)
-    return Figure(value, (0.0, *(s / n if n else math.nan for s, n in steps)), UNSEEN if math.isnan(value) else "")
+    series = [0.0]
+    for squares, pixels in steps:
+        series.append(squares / pixels if pixels else math.nan)
+    return Figure(value, tuple(series), UNSEEN if math.isnan(value) else "")
 
 
 def warp_ssim_of(sample: Sample) -> Figure:

@@ -115,7 +115,11 @@ def color_drift(frames: np.ndarray) -> float:
 def drifts(frames: np.ndarray) -> list[float]:
     """The distances that `color_drift` averages, F - 1 values."""
     first = _sorted_channels(frames[0])
-    return [float(np.linalg.norm(np.abs(_sorted_channels(frame) - first).mean(0))) for frame in frames[1:]]
+    distances = []
+    for frame in frames[1:]:
+        channels = np.abs(_sorted_channels(frame) - first).mean(0)
+        distances.append(float(np.linalg.norm(channels)))
+    return distances
 
 
 def _sorted_channels(frame: np.ndarray) -> np.ndarray:

@@ -166,11 +166,12 @@ def appearance_consistency(frames: np.ndarray, boxes: np.ndarray, *, size: int =
         raise ShapeError(f"expected one box (x0, y0, x1, y1) for each of {len(frames)} frames, got {boxes.shape}")
     if len(frames) < 2 or not np.isfinite(boxes).all():
         return math.nan
-    crops = [_crop(frame, box, size) for frame, box in zip(frames, boxes, strict=True)]
     axis = np.linspace(-1, 1, size)
     weight = np.exp(-2 * (axis[:, None] ** 2 + axis[None] ** 2)).astype(np.float32)
-    histograms = [_histogram(crop, weight) for crop in crops]
-    scores = []
+    crops, histograms, scores = [], [], []
+    for frame, box in zip(frames, boxes, strict=True):
+        crops.append(_crop(frame, box, size))
+        histograms.append(_histogram(crops[-1], weight))
     for i in range(len(crops)):
         for j in range(i + 1, len(crops)):
             overlap = float(np.minimum(histograms[i], histograms[j]).sum())

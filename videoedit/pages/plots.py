@@ -38,8 +38,11 @@ def round_ticks(low: float, high: float) -> list[float]:
     raw = (high - low) / 4
     power = 10 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
-    start = math.floor(low / step + 1e-9)
-    return [round(index * step, 12) for index in range(start, math.ceil(high / step - 1e-9) + 1)]
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    ticks = []
+    for index in range(first, last + 1):
+        ticks.append(round(index * step, 12))
+    return ticks
 
 
 def svg_path(points: Iterable[tuple[float, float]]) -> str:

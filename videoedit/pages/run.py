@@ -239,7 +239,11 @@ def _tables(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         "Versions": flatten(record.get("versions") or {}),
         "Licences": _licences(record),
     }
-    return [{"title": title, "rows": list(rows.items())} for title, rows in found.items() if rows]
+    tables = []
+    for title, rows in found.items():
+        if rows:
+            tables.append({"title": title, "rows": list(rows.items())})
+    return tables
 
 
 def _licences(record: Mapping[str, Any]) -> dict[str, str]:
@@ -250,7 +254,9 @@ def _licences(record: Mapping[str, Any]) -> dict[str, str]:
         known[method] = licence
     if model:
         known[f"model {model}"] = TERMS if is_embedded(model) else OTHER_TERMS
-    return known | {str(key): str(value) for key, value in (record.get("licences") or {}).items()}
+    for key, value in (record.get("licences") or {}).items():
+        known[str(key)] = str(value)
+    return known
 
 
 def _licence_of(method: str) -> str:
@@ -282,7 +288,9 @@ def _data(record: Mapping[str, Any], videos: Sequence[RunVideo]) -> dict[str, An
             "fps": v.fps, "size": [v.width, v.height], "problem": v.problem, "remark": v.remark,
         })  # fmt: skip
     measures = dict(sorted(meanings.items()))
-    kept = {name: value for name, value in record.items() if name not in ("steps", "calls")}
+    kept = dict(record)
+    for name in ("steps", "calls"):
+        kept.pop(name, None)
     cleaned: dict[str, Any] = _plain({**kept, "videos": shown, "measures": measures, "licences": _licences(record)})
     return cleaned
 

@@ -104,7 +104,10 @@ def group_videos(videos: Sequence[RunVideo]) -> list[list[RunVideo]]:
             others.remove(truth)
     if len(videos) > MANY and len(sources) == 1 and others and others[0].role == "reconstruction":
         sources[0].append(others.pop(0))
-    return [*sources, *edits, *([other] for other in others)]
+    groups = [*sources, *edits]
+    for other in others:
+        groups.append([other])
+    return groups
 
 
 def _is_truth_of(video: RunVideo, edit: RunVideo) -> bool:

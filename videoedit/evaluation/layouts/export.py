@@ -116,7 +116,9 @@ def _v2vbench_place(suite: Suite, unit: UnitResult) -> str:
 def _v2vbench_index(suite: Suite) -> str:
     entries = []
     for clip in suite.clips:
-        edits = [{"prompt": edit.prompt, "type": edit.type} for edit in clip.edits]
+        edits = []
+        for edit in clip.edits:
+            edits.append({"prompt": edit.prompt, "type": edit.type})
         entries.append({"video_id": clip.id, "prompt": clip.prompt, "edit": edits})
     return yaml.safe_dump({"data": entries}, sort_keys=False, allow_unicode=True, width=120)
 

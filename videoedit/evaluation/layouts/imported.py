@@ -76,7 +76,7 @@ def _only(folder: Path, places: Sequence[Path]) -> Path:
     """The first place; InputError if they lie in different folders, so that it is not clear which is meant."""
     for other in places[1:]:
         if other.parent != places[0].parent:
-            names = " and ".join(str(path.relative_to(folder)) for path in (places[0], other))
+            names = f"{places[0].relative_to(folder)} and {other.relative_to(folder)}"
             raise InputError(f"{folder} holds the results of several methods, {names}; give the folder of one of them")
     return places[0]
 

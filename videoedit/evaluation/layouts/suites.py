@@ -74,7 +74,11 @@ class _Dumper(yaml.SafeDumper):
 def _plain(value: Any, folder: Path) -> Any:
     """Plain YAML values: no None, paths as text, relative to `folder` where they lie below it."""
     if isinstance(value, Mapping):
-        return {key: _plain(inner, folder) for key, inner in value.items() if inner is not None}
+        plain = {}
+        for key, inner in value.items():
+            if inner is not None:
+                plain[key] = _plain(inner, folder)
+        return plain
     if isinstance(value, Path):
         place = Path(os.path.normpath(value.absolute()))
         return (place.relative_to(folder) if place.is_relative_to(folder) else place).as_posix()

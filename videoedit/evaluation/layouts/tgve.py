@@ -54,7 +54,10 @@ def import_tgve(folder: Path, table: Path | None = None) -> Draft:
 
 def tgve_part(path: Path) -> str | None:
     """The part of TGVE that a clip comes from, which its path tells; None if it comes from elsewhere."""
-    return next((part for part in path.parts if part in TGVE_SUBSETS.values()), None)
+    for part in path.parts:
+        if part in TGVE_SUBSETS.values():
+            return part
+    return None
 
 
 def _tgve_captions(table: Path) -> Iterator[tuple[str, str, Draft]]:

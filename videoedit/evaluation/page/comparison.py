@@ -235,7 +235,10 @@ def _spread(unit: UnitResult, values: Sequence[float]) -> tuple[list[int], Seque
     for index in range(count):
         places.append((start + stride * index - first) // max(1, step))
     values = values[:count]
-    keyframes = [places[key] for key in unit.keyframes if 0 <= key < count]
+    keyframes = []
+    for key in unit.keyframes:
+        if 0 <= key < count:
+            keyframes.append(places[key])
     return places[count - len(values) :], values, keyframes
 
 

@@ -24,11 +24,12 @@ def short_table(
     spans = Counter(column["group"] for column in columns)
     bodies = []
     for kind in types:
-        edits = set()
+        edits, rows = set(), []
         for unit in view.results.units:
             if kind in (ALL, unit.type):
                 edits.add((unit.clip, unit.edit))
-        rows = [_short_row(view, method, kind, columns, len(edits)) for method in view.methods.values()]
+        for method in view.methods.values():
+            rows.append(_short_row(view, method, kind, columns, len(edits)))
         bodies.append({"title": kind, "edits": counted(len(edits), "edit"), "rows": rows})
     return {
         "columns": columns,
@@ -45,10 +46,11 @@ def _columns(view: View, types: Sequence[str], leaders: Mapping[str, str]) -> li
         column = view.column(name)
         values = []
         for row in view.rows:
-            if row.metric == name and row.type in types:
-                values += [
-                    value for value in (row.mean, row.low, row.high) if value is not None and math.isfinite(value)
-                ]
+            if row.metric != name or row.type not in types:
+                continue
+            for value in (row.mean, row.low, row.high):
+                if value is not None and math.isfinite(value):
+                    values.append(value)
         column["scale"] = (min(values), max(values)) if values else (0.0, 0.0)
         column["starts"] = not columns or columns[-1]["group"] != column["group"]
         column["leader"] = leaders.get(name)

@@ -122,7 +122,11 @@ class View:
     @cached_property
     def overall(self) -> dict[tuple[str, str], Row]:
         """(method, metric) -> its row over all edits."""
-        return {(method, metric): row for (kind, method, metric), row in self.found.items() if kind == ALL}
+        rows = {}
+        for row in self.rows:
+            if row.type == ALL:
+                rows[row.method, row.metric] = row
+        return rows
 
     @cached_property
     def pairs(self) -> list[Paired]:
@@ -145,7 +149,11 @@ class View:
         return list(dict.fromkeys(unit.type for unit in self.results.units))
 
     def units_of(self, method: str, kind: str = ALL) -> list[UnitResult]:
-        return [unit for unit in self.results.units if unit.method == method and kind in (ALL, unit.type)]
+        units = []
+        for unit in self.results.units:
+            if unit.method == method and kind in (ALL, unit.type):
+                units.append(unit)
+        return units
 
     def column(self, name: str) -> dict[str, Any]:
         """The head of a metric's column or row."""
