@@ -21,6 +21,7 @@ from training.card import model_card
 from training.checkpoint import progress
 from training.dataset import Renders, prepare
 from training.sampling import Sampler, contact_sheet
+from training.start import begin_with
 from training.tokenizer import caption_corpus, train_tokenizer
 from training.vocabulary import SUBJECT_LIST
 
@@ -165,6 +166,8 @@ def parse() -> argparse.Namespace:
     default = os.environ.get("MINI_TRAIN_WORK")
     parser.add_argument("--work", type=Path, default=default, help="folder for renders and checkpoints")
     parser.add_argument("--target", type=Path, default=Path("videoedit/assets"), help="where the results go")
+    help_start = "a model folder written earlier: go on from its weights (work folder still empty)"
+    parser.add_argument("--start", type=Path, metavar="MODEL", help=help_start)
     parser.add_argument("--real-clips", type=Path, nargs="*", default=[], help="videos to measure the autoencoder on")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes for renders and UNet")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every training time")
@@ -186,6 +189,8 @@ def main() -> None:
     times |= {part: float(seconds) for part, seconds in (entry.split("=") for entry in given.seconds)}
     plan = Plan(given.work, given.target, given.real_clips, given.workers, **times)
     plan.work.mkdir(parents=True, exist_ok=True)
+    if given.start:
+        begin_with(given.start, plan.work)
     torch.set_num_threads(max(1, given.workers // 2))
     for stage in STAGES:
         if not given.stages or stage in given.stages:

@@ -5,13 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.numpy import load_file
+from transformers import CLIPTextModel, CLIPTokenizer
 
-from training import autoencoder, judge, latents, locator, unet
+from training import autoencoder, clip, judge, latents, locator, start, unet
 from training.checkpoint import wait_while_paused
 from training.edits import COLUMN, cases
 from training.renderer import Layout, place
 from training.vocabulary import is_held_out
+from videoedit.models import MINI
 
 
 def pictures(count: int, size: int = 64) -> np.ndarray:
@@ -51,6 +54,54 @@ def test_the_encoder_is_the_linear_map(basis):
     with torch.no_grad():
         found = vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
     np.testing.assert_allclose(found.numpy(), basis.encode(images), atol=0.01)
+
+
+def test_the_linear_map_is_read_back_from_the_encoder(basis):
+    vae = autoencoder.build()
+    autoencoder.install_encoder(vae, basis)
+    found = autoencoder.installed_basis(vae)
+    np.testing.assert_allclose(found.encode(pictures(2)), basis.encode(pictures(2)), atol=1e-4)
+    np.testing.assert_allclose(found.quadrant, basis.quadrant)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory) -> Path:
+    """A work folder that begins with the embedded model."""
+    folder = tmp_path_factory.mktemp("work")
+    start.begin_with(MINI, folder)
+    return folder
+
+
+@torch.no_grad()
+def test_training_goes_on_from_an_exported_model(begun):
+    ids = torch.tensor([[5, 6, 7]])
+    text = clip.load_text(CLIPTokenizer.from_pretrained(begun / "tokenizer"), begun)
+    exported = CLIPTextModel.from_pretrained(MINI / "text_encoder")
+    torch.testing.assert_close(text(ids).last_hidden_state, exported(ids).last_hidden_state)
+
+    vae = AutoencoderKL.from_pretrained(MINI / "vae")
+    pixels = torch.from_numpy(pictures(2)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    wanted = vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
+    found = latents.load_basis(begun / "basis.safetensors").encode(pictures(2))
+    np.testing.assert_allclose(found, wanted.numpy(), atol=0.01)
+
+    denoiser = unet.build()
+    unet.start_from(begun / "start" / "unet", denoiser)
+    known = UNet2DConditionModel.from_pretrained(MINI / "unet").float().state_dict()
+    torch.testing.assert_close(denoiser.state_dict(), known)
+
+    decoded = autoencoder.build()
+    autoencoder.install_decoder(decoded, np.ones(latents.CHANNELS, np.float32), begun / "start" / "vae")
+    torch.testing.assert_close(decoded.decoder.state_dict(), vae.decoder.state_dict())
+
+
+def test_a_work_folder_begins_once(begun, tmp_path):
+    before = (begun / "text.pt").stat().st_mtime_ns
+    start.begin_with(MINI, begun)
+    assert (begun / "text.pt").stat().st_mtime_ns == before
+    (tmp_path / "tokenizer").mkdir()
+    with pytest.raises(ValueError, match="tokenizer of its own"):
+        start.begin_with(MINI, tmp_path)
 
 
 def test_a_widened_convolution_keeps_what_it_knew():
