@@ -27,6 +27,7 @@ EMPTY = 0.1  # share of empty captions, for classifier-free guidance
 MIN_SNR = 5.0
 PEAK = {"new": 1e-3, "known": 7e-4}  # learning rate of a UNet from nothing and of one that knows a smaller size
 SYNC = 12  # steps between two averagings of the workers' weights
+SAVE = 180  # seconds between two checkpoints
 PATIENCE = timedelta(hours=24)  # of a worker that waits for the others
 
 
@@ -209,25 +210,25 @@ def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batc
     alpha_bar = scheduler().alphas_cumprod
     tables = alpha_bar, loss_weights(alpha_bar)
     losses: list[float] = []
-    saved = clock = time.monotonic()
+    saved, clock = time.monotonic(), time.process_time()
     while state.seconds < seconds:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(state.seconds / seconds, state.samples, peak)
         for _ in range(SYNC):
-            clock += wait_while_paused(folder)
+            wait_while_paused(folder)
             loss = noise_loss(unet, batches.draw(batch), tables, rng)
             loss.backward()
             nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.item())
-        elapsed = synchronise(unet, time.monotonic() - clock, workers)
-        clock = time.monotonic()
+        elapsed = synchronise(unet, time.process_time() - clock, workers)
+        clock = time.process_time()
         state.advance(batch * workers * SYNC, elapsed)
         update_average(average, unet, state.samples // (batch * workers * SYNC))
         if rank == 0 and state.due(30):
             print(f"unet {state.seconds:.0f}s {state.samples} loss {np.mean(losses[-200:]):.4f}", flush=True)
-        if rank == 0 and clock - saved > 180:
+        if rank == 0 and time.monotonic() - saved > SAVE:
             state.save()
             saved = time.monotonic()
     if rank == 0:
@@ -236,7 +237,7 @@ def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batc
 
 
 def train(folder: Path, count: int, *, seconds: float, workers: int = 2, batch: int | None = None) -> None:
-    """Train for ``seconds`` of running time in all, stopped and resumed as often as need be; on a GPU alone."""
+    """Train for ``seconds`` of CPU time in all, stopped and resumed as often as need be; on a GPU alone."""
     workers, batch = (1, batch or 256) if device().type == "cuda" else (workers, batch or 32)
     if workers == 1:
         work(0, 1, folder, count, seconds, batch)

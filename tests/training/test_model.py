@@ -1,5 +1,6 @@
 """The parts of the embedded model's training that must be exact: latents, encoder, warm start, poses, edits."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -133,8 +134,16 @@ def test_edits_are_six_of_each_kind_and_end_in_pairs_never_trained():
         assert np.flatnonzero(case.source != case.target).tolist() == [COLUMN[case.kind]]
 
 
-def test_training_goes_on_without_a_pause_file(tmp_path):
-    assert wait_while_paused(tmp_path) < 0.5
+def test_training_waits_for_a_pause_file_to_go(tmp_path):
+    pause = tmp_path / "PAUSE"
+    pause.touch()
+    waiting = threading.Thread(target=wait_while_paused, args=[tmp_path], daemon=True)
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    pause.unlink()
+    waiting.join(30)
+    assert not waiting.is_alive()
 
 
 def test_the_locator_measures_from_centre_to_centre():
