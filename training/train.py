@@ -40,6 +40,7 @@ class Plan:
     train_count: int = 60_000
     judge_count: int = 16_000
     fresh_count: int = 2_000
+    clips_count: int = 24_000  # frames, CLIP of each clip
     redrawn_count: int = 2_500
     unet: float = 9000
     vae: float = 1200
@@ -58,6 +59,9 @@ class Plan:
     def training_renders(self) -> Renders:
         return self.renders("train", self.train_count, False)
 
+    def clip_renders(self) -> Renders:
+        return self.renders("clips", self.clips_count, False)
+
     def fresh_renders(self) -> Renders:
         return self.renders("fresh", self.fresh_count, None)
 
@@ -72,7 +76,9 @@ def tokenizer(plan: Plan) -> CLIPTokenizer:
 
 def run_render(plan: Plan) -> None:
     latents.prepare(plan.work, plan.training_renders())
-    plan.fresh_renders()
+    latents.prepare(plan.work, plan.clip_renders(), "clips")
+    latents.prepare(plan.work, plan.fresh_renders(), "fresh")
+    latents.prepare(plan.work, plan.renders("fresh-clips", plan.fresh_count, None), "fresh-clips")
 
 
 def run_text(plan: Plan) -> None:
@@ -81,7 +87,8 @@ def run_text(plan: Plan) -> None:
 
 
 def run_unet(plan: Plan) -> None:
-    unet.train(plan.work, plan.train_count, seconds=plan.unet, workers=plan.workers)
+    counts = {"train": plan.train_count, "clips": plan.clips_count}
+    unet.train(plan.work, counts, seconds=plan.unet, workers=plan.workers)
 
 
 def run_vae(plan: Plan) -> None:

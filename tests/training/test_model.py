@@ -1,4 +1,4 @@
-"""The parts of the embedded model's training that must be exact: latents, encoder, warm start, poses, edits."""
+"""The parts of the embedded model's training that must be exact: latents, encoder, warm start, clips, poses, edits."""
 
 import threading
 from pathlib import Path
@@ -12,8 +12,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from training import autoencoder, clip, judge, latents, locator, start, unet
 from training.checkpoint import wait_while_paused
+from training.dataset import CLIP, open_renders, random_moments
 from training.edits import COLUMN, cases
-from training.renderer import Layout, place
+from training.renderer import Layout, Scene, place
 from training.vocabulary import is_held_out
 from videoedit.models import MINI
 
@@ -103,6 +104,37 @@ def test_a_work_folder_begins_once(begun, tmp_path):
     (tmp_path / "tokenizer").mkdir()
     with pytest.raises(ValueError, match="tokenizer of its own"):
         start.begin_with(MINI, tmp_path)
+
+
+def test_clips_are_drawn_whole_and_with_one_caption(begun):
+    (begun / "renders").mkdir()
+    renders = open_renders(begun / "renders", "clips", 6 * CLIP, "w+")
+    renders.images[:] = pictures(6 * CLIP, 128)
+    batches = unet.Batches(begun, len(renders), np.random.default_rng(0), "clips")
+    _, _, text, index = batches.draw(4 * CLIP, CLIP)
+    clips = index.reshape(4, CLIP)
+    np.testing.assert_array_equal(clips, clips[:, :1] // CLIP * CLIP + np.arange(CLIP))
+    text = text.unflatten(0, (4, CLIP))
+    torch.testing.assert_close(text, text[:, :1].expand_as(text))
+
+
+@torch.no_grad()
+def test_pooled_norms_see_the_frames_of_a_clip():
+    model = unet.build().eval()
+    frames, t, text = torch.randn(CLIP, latents.CHANNELS, 16, 16), torch.tensor(500), torch.randn(CLIP, 77, 128)
+    alone = model(frames, t, text).sample
+    state = unet.pool_norms(model)
+    torch.testing.assert_close(model(frames, t, text).sample, alone)
+    state.num_frames = CLIP
+    assert not torch.allclose(model(frames, t, text).sample, alone, atol=1e-3)
+    still = frames[:1].expand_as(frames)
+    torch.testing.assert_close(model(still, t, text[:1].expand_as(text)).sample[0], alone[0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_moments_of_a_clip_are_in_order():
+    path = random_moments(np.random.default_rng(0), Scene("rocket", "space"))
+    assert len(path) == CLIP
+    assert np.all(np.diff([layout.x for layout in path]) > 0)
 
 
 def test_a_widened_convolution_keeps_what_it_knew():
