@@ -29,7 +29,7 @@ SUBJECT_WEIGHT = 3.0  # loss inside the subject, relative to outside
 EMPTY = 0.1  # share of empty captions, for classifier-free guidance
 MIN_SNR = 5.0
 CLIP_SHARE = 1 / 3  # of the batches: clips of CLIP frames
-PEAK = {"new": 1e-3, "known": 7e-4}  # learning rate of a UNet from nothing and of one that knows a smaller size
+PEAK = {"new": 1e-3, "known": 3e-4}  # learning rate of a UNet from nothing and of one with weights to begin with
 SYNC = 12  # steps between two averagings of the workers' weights
 SAVE = 180  # seconds between two checkpoints
 PATIENCE = timedelta(hours=24)  # of a worker that waits for the others

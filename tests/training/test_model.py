@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.numpy import load_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from training import autoencoder, clip, judge, latents, locator, start, unet
+from training import autoencoder, clip, judge, latents, locator, start, unet, validate
 from training.checkpoint import wait_while_paused
 from training.dataset import CLIP, open_renders, random_moments
 from training.edits import COLUMN, cases
@@ -106,11 +106,15 @@ def test_a_work_folder_begins_once(begun, tmp_path):
         start.begin_with(MINI, tmp_path)
 
 
+def fill(folder: Path, split: str, count: int) -> None:
+    """Put random pictures where a split of the renders belongs."""
+    (folder / "renders").mkdir(exist_ok=True)
+    open_renders(folder / "renders", split, count, "w+").images[:] = pictures(count, 128)
+
+
 def test_clips_are_drawn_whole_and_with_one_caption(begun):
-    (begun / "renders").mkdir()
-    renders = open_renders(begun / "renders", "clips", 6 * CLIP, "w+")
-    renders.images[:] = pictures(6 * CLIP, 128)
-    batches = unet.Batches(begun, len(renders), np.random.default_rng(0), "clips")
+    fill(begun, "clips", 6 * CLIP)
+    batches = unet.Batches(begun, 6 * CLIP, np.random.default_rng(0), "clips")
     _, _, text, index = batches.draw(4 * CLIP, CLIP)
     clips = index.reshape(4, CLIP)
     np.testing.assert_array_equal(clips, clips[:, :1] // CLIP * CLIP + np.arange(CLIP))
@@ -129,6 +133,17 @@ def test_pooled_norms_see_the_frames_of_a_clip():
     assert not torch.allclose(model(frames, t, text).sample, alone, atol=1e-3)
     still = frames[:1].expand_as(frames)
     torch.testing.assert_close(model(still, t, text[:1].expand_as(text)).sample[0], alone[0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_validation_repeats_itself_and_knows_whose_norms_it_uses(begun, monkeypatch):
+    monkeypatch.setattr(validate, "BATCHES", 1)
+    monkeypatch.setattr(validate, "BATCH", 2 * CLIP)
+    for split in ("fresh", "fresh-clips"):
+        fill(begun, split, 2 * CLIP)
+    model = unet.build().eval()
+    found = validate.losses(model, begun, 2 * CLIP)
+    assert found == pytest.approx(validate.losses(model, begun, 2 * CLIP))
+    assert found["clips"] != found["clips, norms of each frame"]
 
 
 def test_the_moments_of_a_clip_are_in_order():
