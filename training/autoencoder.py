@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from training.checkpoint import Checkpoint, wait_while_paused
 from training.dataset import SIZE, Renders
 from training.device import autocast, device
-from training.latents import CHANNELS, COARSE, SCALING_FACTOR, PatchBasis, photographs, quadrant_slices
+from training.latents import CHANNELS, COARSE, FACTOR, SCALING_FACTOR, PatchBasis, photographs, quadrant_slices
 
 LOG_VARIANCE = -7.0  # of the posterior, constant: standard deviation 0.03
 NOISE, GRAIN = 0.06, 0.4  # of the latents the decoder learns from; half of them have more, to tidy up grainy samples
@@ -76,6 +76,25 @@ def install_encoder(vae: AutoencoderKL, basis: PatchBasis) -> None:
         part.requires_grad_(False)
 
 
+@torch.no_grad()
+def installed_basis(vae: AutoencoderKL) -> PatchBasis:
+    """Read the linear map back out of an encoder that ``install_encoder`` wrote.
+
+    Of the mean only what the basis sees is kept: encoding needs no more, a linear decoding would.
+    """
+    down = vae.encoder.down_blocks
+    taps = down[1].downsamplers[0].conv.weight[:, :12, :2, :2].float()
+    quadrant = taps.reshape(-1, 3, 2, 2, 2, 2).permute(1, 4, 2, 5, 3, 0).reshape(48, -1).numpy()
+    gather = down[2].downsamplers[0].conv
+    scaled = np.empty((3 * FACTOR * FACTOR, CHANNELS), np.float32)
+    for y, x, index in quadrant_slices():
+        scaled[index] = quadrant @ gather.weight[:CHANNELS, : quadrant.shape[1], y, x].float().numpy().T
+    scale = np.linalg.norm(scaled, axis=0)
+    basis = scaled / scale
+    mean = -basis @ (gather.bias[:CHANNELS].float().numpy() / scale)
+    return PatchBasis(mean, basis, scale, quadrant)
+
+
 def silence(encoder: nn.Module) -> None:
     """Set every convolution to zero; with that each residual branch adds nothing."""
     for module in encoder.modules():
@@ -112,13 +131,17 @@ def spread_over_groups(encoder: nn.Module, entry: nn.Conv2d) -> None:
 
 @torch.no_grad()
 def install_decoder(vae: AutoencoderKL, spread: np.ndarray, start: Path) -> None:
-    """Let the decoder begin with unit latents, and where ``start`` holds a smaller model's with that one's layers."""
+    """Let the decoder begin with unit latents, and where ``start`` holds an earlier model's with that one's layers."""
     vae.post_quant_conv.weight.zero_()
     vae.post_quant_conv.bias.zero_()
     vae.post_quant_conv.weight[range(CHANNELS), range(CHANNELS), 0, 0] = torch.from_numpy(SCALING_FACTOR / spread)
     if not start.exists():
         return
     known, decoder = AutoencoderKL.from_pretrained(start).float(), vae.decoder
+    if known.config.latent_channels == CHANNELS:
+        vae.post_quant_conv.load_state_dict(known.post_quant_conv.state_dict())
+        decoder.load_state_dict(known.decoder.state_dict())
+        return
     vae.post_quant_conv.weight[:COARSE, :COARSE] = known.post_quant_conv.weight
     vae.post_quant_conv.bias[:COARSE] = known.post_quant_conv.bias
     decoder.conv_in.weight[:, :COARSE] = known.decoder.conv_in.weight

@@ -59,12 +59,10 @@ class Checkpoint:
         return True
 
 
-def wait_while_paused(folder: Path) -> float:
-    """Wait as long as a file named PAUSE lies in the work folder; returns the seconds waited."""
-    start = time.monotonic()
+def wait_while_paused(folder: Path) -> None:
+    """Wait as long as a file named PAUSE lies in the work folder."""
     while (folder / "PAUSE").exists():
         time.sleep(1)
-    return time.monotonic() - start
 
 
 def progress(path: Path) -> tuple[int, float]:

@@ -96,13 +96,13 @@ def work(rank: int, workers: int, folder: Path, unet_folder: Path, count: int, s
     alpha_bar = denoiser.scheduler().alphas_cumprod
     tables = alpha_bar, denoiser.loss_weights(alpha_bar)
     losses: list[float] = []
-    clock = time.monotonic()
+    clock = time.process_time()
     while state.seconds < seconds:
         for group in optimizer.param_groups:
             rate = denoiser.learning_rate(state.seconds / seconds, state.samples * 4, peak=6e-4)
             group["lr"] = group["factor"] * rate
         for _ in range(denoiser.SYNC):
-            clock += wait_while_paused(folder)
+            wait_while_paused(folder)
             drawn = batches.draw(batch)
             model = ControlledUNet(unet, control, conditions(batches.renders.images[drawn[3]]).to(device()))
             loss = denoiser.noise_loss(model, drawn, tables, rng)
@@ -111,8 +111,8 @@ def work(rank: int, workers: int, folder: Path, unet_folder: Path, count: int, s
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.item())
-        elapsed = denoiser.synchronise(control, time.monotonic() - clock, workers)
-        clock = time.monotonic()
+        elapsed = denoiser.synchronise(control, time.process_time() - clock, workers)
+        clock = time.process_time()
         state.advance(batch * workers * denoiser.SYNC, elapsed)
         if rank == 0 and state.due(30):
             print(f"controlnet {state.seconds:.0f}s {state.samples} loss {np.mean(losses[-100:]):.4f}", flush=True)
@@ -125,7 +125,7 @@ def work(rank: int, workers: int, folder: Path, unet_folder: Path, count: int, s
 def train(
     folder: Path, unet: UNet2DConditionModel, count: int, *, seconds: float, workers: int = 2, batch: int | None = None
 ) -> None:
-    """Train for ``seconds`` of running time in all on a finished UNet; on a GPU alone."""
+    """Train for ``seconds`` of CPU time in all on a finished UNet; on a GPU alone."""
     workers, batch = (1, batch or 128) if device().type == "cuda" else (workers, batch or 24)
     unet_folder = folder / "unet-for-control"
     unet.save_pretrained(unet_folder)

@@ -11,6 +11,7 @@ import numpy as np
 
 from training import art
 from training.captions import random_caption
+from training.clips import smooth_path
 from training.renderer import Layout, Scene, random_layout, render
 from training.vocabulary import (
     BACKGROUND_LIST,
@@ -22,8 +23,9 @@ from training.vocabulary import (
 
 SIZE = 128  # pixels
 CHUNK = 250  # pictures per unit of work
-FIRST_SEED = {"train": 0, "judge": 10_000_000, "fresh": 20_000_000}
-SECOND_LOOK = {"train": 0.0, "judge": 0.3, "fresh": 0.0}  # share of subjects in Noto's look
+CLIP = 4  # neighbouring pictures of the splits of clips are frames of one clip
+FIRST_SEED = {"train": 0, "judge": 10_000_000, "fresh": 20_000_000, "clips": 30_000_000, "fresh-clips": 40_000_000}
+SECOND_LOOK = {"judge": 0.3}  # share of subjects in Noto's look; elsewhere none
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,21 @@ def random_label(rng: np.random.Generator, held_out: bool | None) -> list[int]:
 
 def draw_scene(art_folder: Path, split: str, index: int, held_out: bool | None) -> tuple[Scene, Layout, list[int]]:
     """What picture ``index`` of a split shows and where, with its label row."""
-    seed = FIRST_SEED[split] + index
+    clip, frame = divmod(index, CLIP) if "clips" in split else (index, 0)
+    seed = FIRST_SEED[split] + clip
     rng = np.random.default_rng((seed, 1))
     label = random_label(rng, held_out)
-    look: art.Look = "noto" if rng.random() < SECOND_LOOK[split] else "fluent"
+    look: art.Look = "noto" if rng.random() < SECOND_LOOK.get(split, 0.0) else "fluent"
     scene = Scene(*words(np.asarray(label)), seed=seed, look=look)
+    if "clips" in split:
+        return scene, random_moments(rng, scene)[frame], label
     return scene, random_layout(rng, scene, art_folder), label
+
+
+def random_moments(rng: np.random.Generator, scene: Scene) -> list[Layout]:
+    """CLIP moments, in their order, of a random path through the frame."""
+    path = smooth_path(scene, rng.uniform(0.46, 0.62), rng.random())
+    return [path[i] for i in np.sort(rng.permutation(len(path))[:CLIP])]
 
 
 def open_renders(folder: Path, split: str, count: int, mode: str = "r") -> Renders:

@@ -153,19 +153,25 @@ def film_frames(every: int = 12) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for number, frame in frames if number % every == 0]
 
 
-def prepare(folder: Path, renders: Renders) -> tuple[PatchBasis, np.ndarray, np.ndarray]:
-    """The basis, latents float16 [N, C, 16, 16], and the subject's share of each cell float16 [N, 1, 16, 16]."""
-    path = folder / "latents.npz"
+def basis_of(folder: Path, renders: Renders) -> PatchBasis:
+    """The basis in the work folder; fitted to the renders if there is none."""
+    path = folder / "basis.safetensors"
     if not path.exists():
-        basis = fit_basis(np.concatenate([renders.images[:1500], photographs(700)]))
-        basis.save(folder / "basis.safetensors")
+        fit_basis(np.concatenate([renders.images[:1500], photographs(700)])).save(path)
+    return load_basis(path)
+
+
+def prepare(folder: Path, renders: Renders, split: str = "train") -> tuple[PatchBasis, np.ndarray, np.ndarray]:
+    """The basis, latents float16 [N, C, 16, 16], and the subject's share of each cell float16 [N, 1, 16, 16]."""
+    basis, path = basis_of(folder, renders), folder / f"latents-{split}.npz"
+    if not path.exists():
         chunks = range(0, len(renders), 1000)
         latents = np.concatenate([basis.encode(renders.images[i : i + 1000]).astype(np.float16) for i in chunks])
         cells = np.concatenate([subject_share(renders.masks[i : i + 1000]) for i in chunks])
         np.savez(path.with_name("part.npz"), latents=latents, masks=cells.astype(np.float16))
         path.with_name("part.npz").replace(path)
     data = np.load(path)
-    return load_basis(folder / "basis.safetensors"), data["latents"], data["masks"]
+    return basis, data["latents"], data["masks"]
 
 
 def subject_share(masks: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from training.card import model_card
 from training.checkpoint import progress
 from training.dataset import Renders, prepare
 from training.sampling import Sampler, contact_sheet
+from training.start import begin_with
 from training.tokenizer import caption_corpus, train_tokenizer
 from training.vocabulary import SUBJECT_LIST
 
@@ -39,6 +40,7 @@ class Plan:
     train_count: int = 60_000
     judge_count: int = 16_000
     fresh_count: int = 2_000
+    clips_count: int = 24_000  # frames, CLIP of each clip
     redrawn_count: int = 2_500
     unet: float = 9000
     vae: float = 1200
@@ -57,6 +59,9 @@ class Plan:
     def training_renders(self) -> Renders:
         return self.renders("train", self.train_count, False)
 
+    def clip_renders(self) -> Renders:
+        return self.renders("clips", self.clips_count, False)
+
     def fresh_renders(self) -> Renders:
         return self.renders("fresh", self.fresh_count, None)
 
@@ -71,7 +76,9 @@ def tokenizer(plan: Plan) -> CLIPTokenizer:
 
 def run_render(plan: Plan) -> None:
     latents.prepare(plan.work, plan.training_renders())
-    plan.fresh_renders()
+    latents.prepare(plan.work, plan.clip_renders(), "clips")
+    latents.prepare(plan.work, plan.fresh_renders(), "fresh")
+    latents.prepare(plan.work, plan.renders("fresh-clips", plan.fresh_count, None), "fresh-clips")
 
 
 def run_text(plan: Plan) -> None:
@@ -80,7 +87,8 @@ def run_text(plan: Plan) -> None:
 
 
 def run_unet(plan: Plan) -> None:
-    unet.train(plan.work, plan.train_count, seconds=plan.unet, workers=plan.workers)
+    counts = {"train": plan.train_count, "clips": plan.clips_count}
+    unet.train(plan.work, counts, seconds=plan.unet, workers=plan.workers)
 
 
 def run_vae(plan: Plan) -> None:
@@ -165,6 +173,8 @@ def parse() -> argparse.Namespace:
     default = os.environ.get("MINI_TRAIN_WORK")
     parser.add_argument("--work", type=Path, default=default, help="folder for renders and checkpoints")
     parser.add_argument("--target", type=Path, default=Path("videoedit/assets"), help="where the results go")
+    help_start = "a model folder written earlier: go on from its weights (work folder still empty)"
+    parser.add_argument("--start", type=Path, metavar="MODEL", help=help_start)
     parser.add_argument("--real-clips", type=Path, nargs="*", default=[], help="videos to measure the autoencoder on")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes for renders and UNet")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every training time")
@@ -186,6 +196,8 @@ def main() -> None:
     times |= {part: float(seconds) for part, seconds in (entry.split("=") for entry in given.seconds)}
     plan = Plan(given.work, given.target, given.real_clips, given.workers, **times)
     plan.work.mkdir(parents=True, exist_ok=True)
+    if given.start:
+        begin_with(given.start, plan.work)
     torch.set_num_threads(max(1, given.workers // 2))
     for stage in STAGES:
         if not given.stages or stage in given.stages:

@@ -18,15 +18,20 @@ from transformers import CLIPTokenizer
 
 from training import clip, latents
 from training.checkpoint import Checkpoint, wait_while_paused
-from training.dataset import open_renders
+from training.dataset import CLIP, open_renders
 from training.device import autocast, device
 from training.tokenizer import token_ids
+from tuneavideo.temporal import ClipGroupNorm
+from tuneavideo.video_unet import POOLED_NORM
+from videoedit.attention.processors import FrameState
 
 SUBJECT_WEIGHT = 3.0  # loss inside the subject, relative to outside
 EMPTY = 0.1  # share of empty captions, for classifier-free guidance
 MIN_SNR = 5.0
-PEAK = {"new": 1e-3, "known": 7e-4}  # learning rate of a UNet from nothing and of one that knows a smaller size
+CLIP_SHARE = 1 / 3  # of the batches: clips of CLIP frames
+PEAK = {"new": 1e-3, "known": 3e-4}  # learning rate of a UNet from nothing and of one with weights to begin with
 SYNC = 12  # steps between two averagings of the workers' weights
+SAVE = 180  # seconds between two checkpoints
 PATIENCE = timedelta(hours=24)  # of a worker that waits for the others
 
 
@@ -74,6 +79,15 @@ def start_from(folder: Path, unet: nn.Module) -> None:
         raise ValueError(f"{folder} has another shape: unknown {unexpected}, missing {missing}")
 
 
+def pool_norms(unet: nn.Module) -> FrameState:
+    """Let those group norms that Tune-A-Video pools see all frames of a clip; the state says how many it has."""
+    state = FrameState()
+    for name, module in list(unet.named_modules()):
+        if isinstance(module, nn.GroupNorm) and POOLED_NORM.search(name):
+            unet.set_submodule(name, ClipGroupNorm(module, state))
+    return state
+
+
 def scheduler() -> DDIMScheduler:
     return DDIMScheduler(
         beta_start=0.00085,
@@ -119,22 +133,24 @@ def learning_rate(share: float, samples: int, peak: float, floor: float = 2e-5) 
 
 
 class Batches:
-    """Draws (latents [B, C, 16, 16], weights [B, 1, 16, 16], text features [B, 77, 128]) from the renders."""
+    """Draws (latents [B, C, 16, 16], weights [B, 1, 16, 16], text features [B, 77, 128]) of a split of the renders."""
 
-    def __init__(self, folder: Path, count: int, rng: np.random.Generator) -> None:
-        self.renders = open_renders(folder / "renders", "train", count)
-        _, self.latents, self.masks = latents.prepare(folder, self.renders)
+    def __init__(self, folder: Path, count: int, rng: np.random.Generator, split: str = "train") -> None:
+        self.renders = open_renders(folder / "renders", split, count)
+        _, self.latents, self.masks = latents.prepare(folder, self.renders, split)
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.text = clip.load_text(self.tokenizer, folder).to(device())
         self.rng, self.count = rng, count
 
     @torch.no_grad()
-    def draw(self, size: int) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
-        index = np.sort(self.rng.integers(0, self.count, size))
-        captions = ["" if self.rng.random() < EMPTY else self.renders.caption(self.rng, int(i)) for i in index]
+    def draw(self, size: int, frames: int = 1) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
+        """A batch of ``size`` pictures; ``frames`` neighbours at a time are one clip with one caption."""
+        first = np.sort(self.rng.integers(0, self.count // frames, size // frames)) * frames
+        captions = ["" if self.rng.random() < EMPTY else self.renders.caption(self.rng, int(i)) for i in first]
         ids = torch.from_numpy(token_ids(self.tokenizer, captions)).to(device())
         with autocast():
-            text = self.text(input_ids=ids).last_hidden_state
+            text = self.text(input_ids=ids).last_hidden_state.repeat_interleave(frames, 0)
+        index = (first[:, None] + np.arange(frames)).ravel()
         x0, share = (torch.from_numpy(v[index]).to(device()).float() for v in (self.latents, self.masks))
         x0 = x0.contiguous(memory_format=torch.channels_last)
         weight = 1 + (SUBJECT_WEIGHT - 1) * share
@@ -173,12 +189,14 @@ def synchronise(module: nn.Module, seconds: float, workers: int) -> float:
     return clock.item()
 
 
-def noise_loss(unet: nn.Module, batch: tuple, tables: tuple[Tensor, Tensor], rng: np.random.Generator) -> Tensor:
-    """The weighted squared error of the predicted noise."""
+def noise_loss(
+    unet: nn.Module, batch: tuple, tables: tuple[Tensor, Tensor], rng: np.random.Generator, frames: int = 1
+) -> Tensor:
+    """The weighted squared error of the predicted noise; ``frames`` neighbours at a time have one timestep."""
     x0, weight, text, _ = batch
     alpha_bar, snr_weight = tables
     density = timestep_density(snr_weight)
-    t = spread_timesteps(rng, len(x0), density)
+    t = spread_timesteps(rng, len(x0) // frames, density).repeat_interleave(frames)
     importance = (snr_weight[t] / (density[t] * len(density))).to(x0.device)
     noise = torch.randn_like(x0)
     a = alpha_bar[t][:, None, None, None].to(x0.device)
@@ -189,8 +207,8 @@ def noise_loss(unet: nn.Module, batch: tuple, tables: tuple[Tensor, Tensor], rng
     return (error.mean((1, 2, 3)) * importance).mean()
 
 
-def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batch: int) -> None:
-    """One worker of the training; worker 0 keeps the checkpoint."""
+def work(rank: int, workers: int, folder: Path, counts: dict[str, int], seconds: float, batch: int) -> None:
+    """One worker of the training; worker 0 keeps the checkpoint. ``counts``: pictures of the splits train and clips."""
     join_workers(rank, workers, folder)
     unet = build().to(device())
     average = copy.deepcopy(unet).requires_grad_(False)
@@ -203,31 +221,34 @@ def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batc
             start_from(start, unet)
         synchronise(unet, 0.0, workers)
         average.load_state_dict(unet.state_dict())
+    norms = pool_norms(unet)
     rng = np.random.default_rng((state.samples, rank))
     torch.manual_seed(int(rng.integers(2**31)))
-    batches = Batches(folder, count, rng)
+    batches = {split: Batches(folder, count, rng, split) for split, count in counts.items()}
     alpha_bar = scheduler().alphas_cumprod
     tables = alpha_bar, loss_weights(alpha_bar)
     losses: list[float] = []
-    saved = clock = time.monotonic()
+    saved, clock = time.monotonic(), time.process_time()
     while state.seconds < seconds:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(state.seconds / seconds, state.samples, peak)
         for _ in range(SYNC):
-            clock += wait_while_paused(folder)
-            loss = noise_loss(unet, batches.draw(batch), tables, rng)
+            wait_while_paused(folder)
+            split, norms.num_frames = ("clips", CLIP) if rng.random() < CLIP_SHARE else ("train", 1)
+            drawn = batches[split].draw(batch, norms.num_frames)
+            loss = noise_loss(unet, drawn, tables, rng, norms.num_frames)
             loss.backward()
             nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.item())
-        elapsed = synchronise(unet, time.monotonic() - clock, workers)
-        clock = time.monotonic()
+        elapsed = synchronise(unet, time.process_time() - clock, workers)
+        clock = time.process_time()
         state.advance(batch * workers * SYNC, elapsed)
         update_average(average, unet, state.samples // (batch * workers * SYNC))
         if rank == 0 and state.due(30):
             print(f"unet {state.seconds:.0f}s {state.samples} loss {np.mean(losses[-200:]):.4f}", flush=True)
-        if rank == 0 and clock - saved > 180:
+        if rank == 0 and time.monotonic() - saved > SAVE:
             state.save()
             saved = time.monotonic()
     if rank == 0:
@@ -235,10 +256,10 @@ def work(rank: int, workers: int, folder: Path, count: int, seconds: float, batc
     leave_workers(workers)
 
 
-def train(folder: Path, count: int, *, seconds: float, workers: int = 2, batch: int | None = None) -> None:
-    """Train for ``seconds`` of running time in all, stopped and resumed as often as need be; on a GPU alone."""
+def train(folder: Path, counts: dict[str, int], *, seconds: float, workers: int = 2, batch: int | None = None) -> None:
+    """Train for ``seconds`` of CPU time in all, stopped and resumed as often as need be; on a GPU alone."""
     workers, batch = (1, batch or 256) if device().type == "cuda" else (workers, batch or 32)
     if workers == 1:
-        work(0, 1, folder, count, seconds, batch)
+        work(0, 1, folder, counts, seconds, batch)
         return
-    torch.multiprocessing.spawn(work, (workers, folder, count, seconds, batch), nprocs=workers)
+    torch.multiprocessing.spawn(work, (workers, folder, counts, seconds, batch), nprocs=workers)

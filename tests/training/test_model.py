@@ -1,17 +1,22 @@
-"""The parts of the embedded model's training that must be exact: latents, encoder, warm start, poses, edits."""
+"""The parts of the embedded model's training that must be exact: latents, encoder, warm start, clips, poses, edits."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.numpy import load_file
+from transformers import CLIPTextModel, CLIPTokenizer
 
-from training import autoencoder, judge, latents, locator, unet
+from training import autoencoder, clip, judge, latents, locator, start, unet, validate
 from training.checkpoint import wait_while_paused
+from training.dataset import CLIP, open_renders, random_moments
 from training.edits import COLUMN, cases
-from training.renderer import Layout, place
+from training.renderer import Layout, Scene, place
 from training.vocabulary import is_held_out
+from videoedit.models import MINI
 
 
 def pictures(count: int, size: int = 64) -> np.ndarray:
@@ -53,6 +58,100 @@ def test_the_encoder_is_the_linear_map(basis):
     np.testing.assert_allclose(found.numpy(), basis.encode(images), atol=0.01)
 
 
+def test_the_linear_map_is_read_back_from_the_encoder(basis):
+    vae = autoencoder.build()
+    autoencoder.install_encoder(vae, basis)
+    found = autoencoder.installed_basis(vae)
+    np.testing.assert_allclose(found.encode(pictures(2)), basis.encode(pictures(2)), atol=1e-4)
+    np.testing.assert_allclose(found.quadrant, basis.quadrant)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory) -> Path:
+    """A work folder that begins with the embedded model."""
+    folder = tmp_path_factory.mktemp("work")
+    start.begin_with(MINI, folder)
+    return folder
+
+
+@torch.no_grad()
+def test_training_goes_on_from_an_exported_model(begun):
+    ids = torch.tensor([[5, 6, 7]])
+    text = clip.load_text(CLIPTokenizer.from_pretrained(begun / "tokenizer"), begun)
+    exported = CLIPTextModel.from_pretrained(MINI / "text_encoder")
+    torch.testing.assert_close(text(ids).last_hidden_state, exported(ids).last_hidden_state)
+
+    vae = AutoencoderKL.from_pretrained(MINI / "vae")
+    pixels = torch.from_numpy(pictures(2)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    wanted = vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
+    found = latents.load_basis(begun / "basis.safetensors").encode(pictures(2))
+    np.testing.assert_allclose(found, wanted.numpy(), atol=0.01)
+
+    denoiser = unet.build()
+    unet.start_from(begun / "start" / "unet", denoiser)
+    known = UNet2DConditionModel.from_pretrained(MINI / "unet").float().state_dict()
+    torch.testing.assert_close(denoiser.state_dict(), known)
+
+    decoded = autoencoder.build()
+    autoencoder.install_decoder(decoded, np.ones(latents.CHANNELS, np.float32), begun / "start" / "vae")
+    torch.testing.assert_close(decoded.decoder.state_dict(), vae.decoder.state_dict())
+
+
+def test_a_work_folder_begins_once(begun, tmp_path):
+    before = (begun / "text.pt").stat().st_mtime_ns
+    start.begin_with(MINI, begun)
+    assert (begun / "text.pt").stat().st_mtime_ns == before
+    (tmp_path / "tokenizer").mkdir()
+    with pytest.raises(ValueError, match="tokenizer of its own"):
+        start.begin_with(MINI, tmp_path)
+
+
+def fill(folder: Path, split: str, count: int) -> None:
+    """Put random pictures where a split of the renders belongs."""
+    (folder / "renders").mkdir(exist_ok=True)
+    open_renders(folder / "renders", split, count, "w+").images[:] = pictures(count, 128)
+
+
+def test_clips_are_drawn_whole_and_with_one_caption(begun):
+    fill(begun, "clips", 6 * CLIP)
+    batches = unet.Batches(begun, 6 * CLIP, np.random.default_rng(0), "clips")
+    _, _, text, index = batches.draw(4 * CLIP, CLIP)
+    clips = index.reshape(4, CLIP)
+    np.testing.assert_array_equal(clips, clips[:, :1] // CLIP * CLIP + np.arange(CLIP))
+    text = text.unflatten(0, (4, CLIP))
+    torch.testing.assert_close(text, text[:, :1].expand_as(text))
+
+
+@torch.no_grad()
+def test_pooled_norms_see_the_frames_of_a_clip():
+    model = unet.build().eval()
+    frames, t, text = torch.randn(CLIP, latents.CHANNELS, 16, 16), torch.tensor(500), torch.randn(CLIP, 77, 128)
+    alone = model(frames, t, text).sample
+    state = unet.pool_norms(model)
+    torch.testing.assert_close(model(frames, t, text).sample, alone)
+    state.num_frames = CLIP
+    assert not torch.allclose(model(frames, t, text).sample, alone, atol=1e-3)
+    still = frames[:1].expand_as(frames)
+    torch.testing.assert_close(model(still, t, text[:1].expand_as(text)).sample[0], alone[0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_validation_repeats_itself_and_knows_whose_norms_it_uses(begun, monkeypatch):
+    monkeypatch.setattr(validate, "BATCHES", 1)
+    monkeypatch.setattr(validate, "BATCH", 2 * CLIP)
+    for split in ("fresh", "fresh-clips"):
+        fill(begun, split, 2 * CLIP)
+    model = unet.build().eval()
+    found = validate.losses(model, begun, 2 * CLIP)
+    assert found == pytest.approx(validate.losses(model, begun, 2 * CLIP))
+    assert found["clips"] != found["clips, norms of each frame"]
+
+
+def test_the_moments_of_a_clip_are_in_order():
+    path = random_moments(np.random.default_rng(0), Scene("rocket", "space"))
+    assert len(path) == CLIP
+    assert np.all(np.diff([layout.x for layout in path]) > 0)
+
+
 def test_a_widened_convolution_keeps_what_it_knew():
     known, wide = torch.nn.Conv2d(2, 3, 3, padding=1), torch.nn.Conv2d(4, 5, 3, padding=1)
     unet.widen(wide, known)
@@ -82,8 +181,16 @@ def test_edits_are_six_of_each_kind_and_end_in_pairs_never_trained():
         assert np.flatnonzero(case.source != case.target).tolist() == [COLUMN[case.kind]]
 
 
-def test_training_goes_on_without_a_pause_file(tmp_path):
-    assert wait_while_paused(tmp_path) < 0.5
+def test_training_waits_for_a_pause_file_to_go(tmp_path):
+    pause = tmp_path / "PAUSE"
+    pause.touch()
+    waiting = threading.Thread(target=wait_while_paused, args=[tmp_path], daemon=True)
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    pause.unlink()
+    waiting.join(30)
+    assert not waiting.is_alive()
 
 
 def test_the_locator_measures_from_centre_to_centre():
