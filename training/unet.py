@@ -21,8 +21,7 @@ from training.checkpoint import Checkpoint, wait_while_paused
 from training.dataset import CLIP, open_renders
 from training.device import autocast, device
 from training.tokenizer import token_ids
-from tuneavideo.temporal import ClipGroupNorm
-from tuneavideo.video_unet import POOLED_NORM
+from tuneavideo.temporal import clip_norms
 from videoedit.attention.processors import FrameState
 
 SUBJECT_WEIGHT = 3.0  # loss inside the subject, relative to outside
@@ -82,9 +81,8 @@ def start_from(folder: Path, unet: nn.Module) -> None:
 def pool_norms(unet: nn.Module) -> FrameState:
     """Let those group norms that Tune-A-Video pools see all frames of a clip; the state says how many it has."""
     state = FrameState()
-    for name, module in list(unet.named_modules()):
-        if isinstance(module, nn.GroupNorm) and POOLED_NORM.search(name):
-            unet.set_submodule(name, ClipGroupNorm(module, state))
+    for name, norm in clip_norms(unet, state).items():
+        unet.set_submodule(name, norm)
     return state
 
 

@@ -193,11 +193,8 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
 
     def closeness(self, reconstruction: np.ndarray) -> dict[str, float]:
         """PSNR (dB) of the reconstruction, and of the autoencoder alone, which bounds it."""
-        source = self.clip.frames
-        return {
-            "reconstruction_psnr@1": psnr(source, reconstruction),
-            "autoencoder_psnr@1": psnr(source, self._decode(self.posterior.mean)),
-        }
+        pairs = {"reconstruction_psnr@1": reconstruction, "autoencoder_psnr@1": self._decode(self.posterior.mean)}
+        return {name: psnr(self.clip.frames, frames) for name, frames in pairs.items()}
 
     def _metadata(self) -> dict[str, Any]:
         """The adapter file's words about itself."""
@@ -220,19 +217,17 @@ def edits(config: TuneAVideoConfig, models: Models, clip: Clip, steps: Steps) ->
 
     First comes a reconstruction, sampled back without guidance: what inversion loses, no edit can keep.
     """
-    if config.invert.steps != config.sample.steps:
-        steps.note(
-            f"Inversion takes {config.invert.steps} steps but sampling {config.sample.steps}: "
-            "they end at different noise levels, so motion is kept less well."
-        )
+    taken, asked = config.invert.steps, config.sample.steps
+    if taken != asked:
+        steps.note(f"Inversion takes {taken} steps but sampling {asked}: "
+                   "they end at different noise levels, so motion is kept less well.")  # fmt: skip
     with TuneAVideo(models, config, seed=config.seed, steps=steps) as tuned:
         tuned.fit(clip, config.source_prompt)
         needs = {"invert": tuned.noise, "steps": config.sample.steps}
         yield Edit("", tuned.reconstruct, needs, role="reconstruction", figures=tuned.closeness)
         for number, prompt in enumerate(config.prompts, 1):
             latents = tuned.sample(prompt, config.negative_prompt, config.sample, f"edit {number}")
-            decode = partial(tuned.decoded, latents)
-            yield Edit(prompt, decode, {"edit": latents}, reference=config.truth_of(prompt))
+            yield Edit(prompt, partial(tuned.decoded, latents), {"edit": latents}, reference=config.truth_of(prompt))
         yield Findings(plots={"loss": tuned.losses})
 
 

@@ -16,7 +16,7 @@ from training.dataset import CLIP, open_renders, random_moments
 from training.edits import COLUMN, cases
 from training.renderer import Layout, Scene, place
 from training.vocabulary import is_held_out
-from videoedit.models import MINI
+from videoedit.models.assets import MINI
 
 
 def pictures(count: int, size: int = 64) -> np.ndarray:
