@@ -14,7 +14,7 @@ import torch
 import videoedit
 from rerender.config import TranslateConfig
 from rerender.translation.conditions import Control, Controls, ControlSpec, canny_edges, load_controls
-from rerender.translation.translate import Translator
+from rerender.translation.keyframe import Translator
 from videoedit.errors import InputError, WeightsError
 from videoedit.media.video import read_video, stretch_frames
 from videoedit.models.loading import load_models
