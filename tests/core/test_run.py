@@ -162,5 +162,8 @@ def test_leftovers_of_a_killed_run_are_swept(tmp_path: Path):
         child.stdout.readline()
         os.kill(child.pid, signal.SIGKILL)
     assert any(".part" in p.name for p in (tmp_path / "r").iterdir())
+    (tmp_path / "r/flow").mkdir()
+    (tmp_path / "r/flow/.tmpPsQrmj").write_text("half")  # safetensors writes into such a file, and renames it
     with opened(tmp_path / "r"):
         assert not any(".part" in p.name for p in (tmp_path / "r").iterdir())
+        assert list((tmp_path / "r/flow").iterdir()) == []

@@ -136,9 +136,10 @@ def check_files(folder: Path) -> list[str]:
 
 
 def sweep_parts(folder: Path) -> None:
-    """Remove what killed writers left half-written in a folder that nobody else works in."""
-    for part in folder.rglob(".*.part*"):
-        part.unlink()
+    """Remove what killed writers, ours and safetensors' own, left half-written in a folder that nobody else works in."""
+    for pattern in (".*.part*", ".tmp??????"):
+        for part in folder.rglob(pattern):
+            part.unlink()
 
 
 def latest_call(record: dict[str, Any]) -> dict[str, Any]:
