@@ -136,7 +136,7 @@ def check_files(folder: Path) -> list[str]:
 
 
 def sweep_parts(folder: Path) -> None:
-    """Remove what killed writers, ours and safetensors' own, left half-written in a folder that nobody else works in."""
+    """Remove what killed writers, ours and safetensors' own, left half-written in a folder that is nobody else's."""
     for pattern in (".*.part*", ".tmp??????"):
         for part in folder.rglob(pattern):
             part.unlink()
