@@ -60,9 +60,12 @@ def advance_positions(positions: np.ndarray, flow: Tensor, occluded: Tensor) -> 
 
 
 def _fill(image: np.ndarray, occluded: Tensor) -> np.ndarray:
-    """Inpainting after Telea (2004); an image with nothing visible stays as it is."""
+    """Inpainting after Telea (2004); an image with nothing visible stays as it is.
+
+    So does one of a single row or column, of which OpenCV makes undefined numbers.
+    """
     mask = occluded[0, 0].cpu().numpy()
-    if not mask.any() or mask.all():
+    if not mask.any() or mask.all() or min(mask.shape) == 1:
         return image
     return cv2.inpaint(np.ascontiguousarray(image), mask.astype(np.uint8), INPAINT_RADIUS, cv2.INPAINT_TELEA)
 
