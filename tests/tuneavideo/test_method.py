@@ -18,12 +18,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tuneavideo.config import TuneAVideoConfig
+from tuneavideo.method import TuneAVideo
 from videoedit.config import build_config
 from videoedit.errors import ConfigError, InputError, OutputError, ShapeError
 from videoedit.media.video import probe, read_video, write_video
 from videoedit.pipeline import plan_run, run_method
 from videoedit.runs.folder import latest_call
-from videoedit.testing import moving_square
+from videoedit.testing import moving_square, tiny_models
 
 
 @pytest.fixture(scope="session")
@@ -383,3 +384,8 @@ def test_kill_9_at_random_moments_changes_nothing(tiny_folder: Path, square_clip
     done = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "20 kills" in done.stdout
+
+
+def test_a_blind_edit_refuses_a_setting_that_is_none():
+    with TuneAVideo(tiny_models()) as method, pytest.raises(ConfigError, match="did you mean 'guidance_scale'"):
+        method.edit("snow", guidance_scal=5)
