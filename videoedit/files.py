@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from videoedit.errors import OutputError
@@ -54,6 +54,42 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_name(name: str) -> str:
+    """The path of a file from its folder, as a record gives it; ValueError if it leads out, on any system."""
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in name.replace("\\", "/").split("/") or PureWindowsPath(name).anchor or not name.isprintable():
+        raise ValueError(f"{name!r} is not the name of a file inside the folder")
+    return name
+
+
+def inside(folder: Path, name: str) -> Path:
+    """A file of a folder by the name that a record gives it: the one door for all of them.
+
+    OutputError for a name that leads out of the folder, or that goes by way of a link.
+    """
+    try:
+        path = folder / check_name(name)
+    except ValueError as error:
+        raise OutputError(f"{folder}: {error}; make it again in another folder") from error
+    for place in (path, *path.parents):
+        if place == folder:
+            break
+        if place.is_symlink():
+            raise OutputError(f"{place} is a link, which is not followed; remove it, or use another folder")
+    return path
+
+
+def refuse_links(folder: Path) -> None:
+    """OutputError if a folder holds links, or what is neither a file nor a folder; it may be a link itself."""
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            if path.is_symlink():
+                raise OutputError(f"{path} is a link, which is not followed; remove it, or use another folder")
+            if name in files and path.exists() and not path.is_file():
+                raise OutputError(f"{path} is no plain file; remove it, or use another folder")
 
 
 def explain_os_error(error: OSError, path: Path) -> OutputError:

@@ -93,6 +93,7 @@ def run_method(
         call.load()  # so that what cannot be used is refused before anything is written
     with open_workspace(folder, method=method, clip=path, sha256=call.sha256, fresh=fresh) as workspace:
         steps = Steps(workspace, progress)
+        steps.check_inputs = call.check_clip
         before = _signature(workspace)
         settings = config.model_dump(mode="json")
         workspace.record["calls"].append({"config": settings, "versions": environment(), "steps": steps.status})
@@ -101,8 +102,7 @@ def run_method(
         with steps.collect_warnings():
             write_text(workspace.path("config.yaml"), dump_yaml(config))
             result = call.walk(steps)
-        if file_sha256(path) != call.sha256:
-            raise InputError(f"{path} was changed while it was being edited; give the command again")
+        call.check_clip()
         steps.sweep()
         _finish(workspace, call, before)
         progress.say(f"report: {workspace.path(REPORT)}")
@@ -118,6 +118,7 @@ class _Call:
 
         self.spec, self.config, self.info = spec, config, scene.info
         self.path = _clip(config)
+        self._seen = _state(self.path)
         self.sha256 = file_sha256(self.path)
         self.models = cast(Models, LazyModels(config)) if _has_model(config, spec) else None
         size = scene.size
@@ -135,6 +136,14 @@ class _Call:
         video = self.config.video
         read = open_video if self.spec.streams else read_video
         return read(self.path, start=video.start, stride=video.stride, num_frames=self.clip.num_frames)
+
+    def check_clip(self) -> None:
+        """InputError if the clip's file is another than when the call began."""
+        if (state := _state(self.path)) == self._seen:
+            return
+        if not self.path.is_file() or file_sha256(self.path) != self.sha256:
+            raise InputError(f"{self.path} was changed while it was being edited; give the command again")
+        self._seen = state
 
     def load(self) -> None:
         """Load the models, and open the clip."""
@@ -214,6 +223,14 @@ def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tu
         notes=(*notes, *more),
     )
     return scene, costs
+
+
+def _state(path: Path) -> list[int]:
+    """What shows that a file may have been written or replaced; empty if there is none."""
+    if not path.is_file():
+        return []
+    status = path.stat()
+    return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _clip(config: ClipConfig) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from videoedit.errors import InputError, MethodError
-from videoedit.files import write_text
+from videoedit.files import inside, write_text
 from videoedit.metrics import METRICS, Metric, describe
 from videoedit.metrics.catalogue import BY_RUNS
 from videoedit.models.assets import TERMS, is_embedded
@@ -21,6 +21,7 @@ from videoedit.pages.plots import single_curve
 from videoedit.pages.videos import ROLES, RunVideo, contact_strip, group_videos, load_picture, load_videos
 from videoedit.plugins import get_method
 from videoedit.runs.folder import latest_call
+from videoedit.runs.record import RECORD, Shown, parse_record
 
 STYLES, SCRIPTS = ("base.css", "report.css"), ("player.js", "report.js")
 OTHER_TERMS = (  # of a model that is not the embedded one
@@ -55,15 +56,13 @@ def write_report(folder: Path) -> Path:
 
 def read_record(folder: Path) -> dict[str, Any]:
     """``run.json`` of a run folder. Raises InputError with one line if it is not there or cannot be read."""
-    path = folder / "run.json"
+    path = inside(folder, RECORD)
     if not path.is_file():
         raise InputError(f"no run in {folder}: expected run.json; give the folder that `videoedit run` wrote to")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read ({error}); run the edit again with --fresh") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{path} is not the record of a run: expected an object, got {type(record).__name__}")
+        record = parse_record(path, Shown)
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(f"{path} is not the record of a run ({error}); run the edit again with --fresh") from error
     return record | latest_call(record)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from videoedit.errors import InputError
+from videoedit.errors import InputError, OutputError
+from videoedit.files import inside
 from videoedit.media.video import iter_frames, probe
 from videoedit.pages.embed import Cut, ShownVideo, data_uri, embed, encoded_picture, thumbnail
 
@@ -58,14 +59,10 @@ def load_videos(folder: Path, record: Mapping[str, Any]) -> list[RunVideo]:
 
 def _inside(folder: Path, name: Any) -> Path:
     """A file of the run's folder by the name in its record; InputError if it leads out of the folder."""
-    path = folder / str(name or "")
     try:
-        inside = path.resolve().is_relative_to(folder.resolve())
-    except (OSError, ValueError):  # a circle of links; a zero byte
-        inside = False
-    if not inside:
-        raise InputError(f"{str(name)!r} is not inside the run folder, so it is not shown.")
-    return path
+        return inside(folder, str(name or ""))
+    except OutputError as error:
+        raise InputError(f"{str(name)!r} is not inside the run folder, so it is not shown.") from error
 
 
 def _inspect(path: Path, video: RunVideo) -> None:

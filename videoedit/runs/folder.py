@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from videoedit.errors import OutputError
-from videoedit.files import explain_os_error, file_sha256, write_text
+from videoedit.files import explain_os_error, file_sha256, inside, refuse_links, write_text
+from videoedit.runs.record import FORMAT, RECORD, Record, parse_record
 
-RECORD = "run.json"
-FORMAT = 2  # of the record; folders of another one are refused
 UNFINISHED = (".state.safetensors", ".work")  # endings of what a step keeps while it is being made
 
 
@@ -32,8 +32,8 @@ class Workspace:
     record: dict[str, Any]
 
     def path(self, name: str) -> Path:
-        """A file of the folder by its name in the record."""
-        return self.folder / name
+        """A file of the folder by its name in the record; OutputError if that leads out of the folder."""
+        return inside(self.folder, name)
 
     @property
     def steps(self) -> dict[str, Any]:
@@ -44,13 +44,6 @@ class Workspace:
     def save(self) -> None:
         """Write the record."""
         write_text(self.path(RECORD), json.dumps(self.record, indent=2, ensure_ascii=False, default=str))
-
-    def inside(self, name: str) -> Path:
-        """A recorded file that may be deleted; OutputError if its name leads out of the folder."""
-        path = self.folder / name
-        if not path.parent.resolve().is_relative_to(self.folder.resolve()):
-            raise OutputError(f"{self.path(RECORD)} names {name!r}, outside its folder; remove the folder by hand")
-        return path
 
 
 @contextlib.contextmanager
@@ -101,25 +94,25 @@ def read_workspace(folder: Path, *, fresh: bool = False) -> dict[str, Any] | Non
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; -o names the folder to write to")
     path = folder / RECORD
-    if not path.is_file():
-        if folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):
-            raise OutputError(f"{folder} is not empty and holds no videoedit run; choose another folder with -o")
+    is_run = path.is_file()
+    if not is_run and folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):
+        raise OutputError(f"{folder} is not empty and holds no videoedit run; choose another folder with -o")
+    refuse_links(folder)
+    if not is_run:
         return None
     try:
-        record: Any = json.loads(path.read_text(encoding="utf-8"))
+        return parse_record(path, Record)
     except (ValueError, OSError, RecursionError) as error:
-        raise OutputError(f"{path} is damaged ({error}); remove the folder or choose another with -o") from error
-    if isinstance(record, dict) and record.get("format") == FORMAT and _is_whole(record):
-        return record
-    if fresh:
-        return None
-    raise OutputError(f"{path} is not a record of this version; choose another folder with -o, or use --fresh")
+        if fresh:
+            return None
+        advice = "choose another folder with -o, or use --fresh"
+        raise OutputError(f"{path} is damaged, or no record of this version ({error}); {advice}") from error
 
 
 def check_files(folder: Path) -> list[str]:
     """Lines on the files of a run folder whose contents are not those that its record says; all are hashed.
 
-    Raises OutputError if the folder holds no run.
+    A damaged one gets a time of its own, so that the next run looks at its contents, and makes it again. Raises OutputError if the folder holds no run.
     """
     record = read_workspace(folder)
     if record is None:
@@ -127,18 +120,20 @@ def check_files(folder: Path) -> list[str]:
     workspace, problems = Workspace(folder, record), []
     for name, step in workspace.steps.items():
         for file, (sha256, _, _) in step["files"].items():
-            path = workspace.inside(file)
+            path = workspace.path(file)
             if not path.is_file():
                 problems.append(f"{file} of step {name!r} is missing")
             elif file_sha256(path) != sha256:
                 problems.append(f"{file} of step {name!r} was damaged or changed")
+                with contextlib.suppress(OSError):
+                    os.utime(path, (0, 0))
     return problems
 
 
 def sweep_parts(folder: Path) -> None:
     """Remove what killed writers, ours and safetensors' own, left half-written in a folder that is nobody else's."""
     for pattern in (".*.part*", ".tmp??????"):
-        for part in folder.rglob(pattern):
+        for part in filter(Path.is_file, folder.rglob(pattern)):
             part.unlink()
 
 
@@ -155,27 +150,11 @@ def latest_call(record: dict[str, Any]) -> dict[str, Any]:
     return {"config": latest.get("config") or {}, "versions": latest.get("versions") or {}, "stages": stages}
 
 
-def _is_whole(record: dict[str, Any]) -> bool:
-    """Tell whether a record has the parts that a run reads."""
-    kinds = {"method": str, "steps": dict, "calls": list, "clip": dict}
-    return _fits(record, kinds) and all(_is_step(step) for step in record["steps"].values())
-
-
-def _is_step(step: Any) -> bool:
-    if not isinstance(step, dict) or not _fits(step, {"key": str, "files": dict, "needs": dict}):
-        return False
-    return all(isinstance(fact, list) and len(fact) == 3 for fact in step["files"].values())
-
-
-def _fits(record: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
-    return all(isinstance(record.get(name), kind) for name, kind in kinds.items())
-
-
 def _remove_all(workspace: Workspace) -> None:
     """Forget all steps, and remove their files and unfinished work."""
     for step in workspace.steps.values():
         for name in step["files"]:
-            workspace.inside(name).unlink(missing_ok=True)
+            workspace.path(name).unlink(missing_ok=True)
     for ending in UNFINISHED:
         for path in workspace.folder.glob(f"*{ending}"):
             remove(path)

@@ -7,6 +7,7 @@ damaged. The same list, walked with ``dry=True``, says what a run would keep and
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import tempfile
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videoedit.config import Section, deciding
-from videoedit.errors import InputError, MethodError
+from videoedit.errors import InputError, MethodError, WeightsError
 from videoedit.files import atomic_path, digest, file_sha256, file_stem
 from videoedit.runs import machine
 from videoedit.runs.folder import UNFINISHED, Workspace, open_workspace, remove
@@ -69,10 +70,14 @@ class Step:
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
         """The tensors in its one file, on the CPU."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         (path,) = self.paths.values()
-        return load_file(path)
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise WeightsError(f"{path} is damaged ({error}); remove it, and give the command again") from error
 
 
 class Steps:
@@ -80,6 +85,7 @@ class Steps:
 
     def __init__(self, workspace: Workspace, progress: Progress | None = None, *, dry: bool = False) -> None:
         self.workspace = workspace
+        self.check_inputs: Callable[[], None] = lambda: None  # raises if what steps are made from has changed
         self.progress = progress or Progress(quiet=True)
         self.dry = dry
         self.status: dict[str, str] = {}  # by step, in their order: KEPT, or "made: why"
@@ -151,7 +157,7 @@ class Steps:
         flat = {part: flatten(one) for part, one in needs.items()}
         names = {part: file.format(f"{part}-{digest(one)[:8]}") for part, one in flat.items()}
         key = digest(names)
-        known = self.workspace.steps.get(name, {"files": {}, "needs": {}})
+        known = self._known(name) or {"files": {}, "needs": {}}
         missing = {}
         for part, one in names.items():
             if self._broken(one, known["files"]):
@@ -173,8 +179,9 @@ class Steps:
         folders = set()
         for step in self.workspace.steps.values():
             if "parts" in step["needs"]:
-                folders |= {self.workspace.inside(file).parent for file in step["files"]}
-        for path in [path for folder in folders for path in folder.iterdir()]:
+                folders |= {self.workspace.path(file).parent for file in step["files"]}
+        folders.discard(self.workspace.folder)  # which holds more than parts
+        for path in [path for folder in folders if folder.is_dir() for path in folder.iterdir()]:
             if str(path.relative_to(self.workspace.folder)) not in known:
                 remove(path)
 
@@ -191,6 +198,7 @@ class Steps:
             value = make()
         finally:
             self._making = None
+        self.check_inputs()
         facts = {file: self._facts(name, file) for file in files}
         before = self.workspace.steps.pop(name, None)  # steps stand in the order of their latest making
         self.workspace.steps[name] = {
@@ -203,6 +211,7 @@ class Steps:
             "cpu_seconds": round(machine.cpu_seconds() - cpu, 3),
             "peak_memory_mb": round(machine.peak_mb()),
         }
+        self.workspace.steps[name]["seal"] = seal(self.workspace.steps[name])
         self.workspace.save()
         self._tidy(name, before)
 
@@ -219,7 +228,7 @@ class Steps:
             for path in self.workspace.folder.glob(f"{file_stem(name)}-*{ending}"):
                 remove(path)
         for file in set(before["files"] if before else ()) - self._known_files():
-            self.workspace.inside(file).unlink(missing_ok=True)
+            self.workspace.path(file).unlink(missing_ok=True)
 
     # -- saying why ------------------------------------------------------------------------------------
 
@@ -234,15 +243,20 @@ class Steps:
 
     def _why(self, name: str, key: str, needs: dict[str, Any], files: Sequence[str]) -> str:
         """The reason for which a step must be made; empty if it is kept."""
-        known = self.workspace.steps.get(name)
+        known = self._known(name)
         if known is None:
-            return NEW
+            return "made: its record was damaged or changed" if name in self.workspace.steps else NEW
         if known["key"] != key:
             return f"made: {differences(known['needs'], needs)}"
         for file in files:
             if broken := self._broken(file, known["files"]):
                 return f"made: {broken}"
         return ""
+
+    def _known(self, name: str) -> dict[str, Any] | None:
+        """A step as the folder has it; None if it has none, or one whose record is not as it was written."""
+        step: dict[str, Any] | None = self.workspace.steps.get(name)
+        return step if step and step.get("seal") == seal(step) else None
 
     def _why_parts(self, needs: dict[str, Any], missing: Mapping[str, Path], known: dict[str, Any]) -> str:
         if not missing:
@@ -329,6 +343,13 @@ def flatten(needs: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def seal(step: Mapping[str, Any]) -> str:
+    """A hash of what the record of a step says, by which damage to it is found."""
+    hashes = {file: facts[0] for file, facts in step["files"].items()}
+    said = [step["key"], step["needs"], step.get("value"), step.get("notes"), hashes]
+    return digest(json.loads(json.dumps(said, default=str)))
 
 
 def contents(path: Path) -> str:
