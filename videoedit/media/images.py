@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import io
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, ImageCms, ImageOps
 
 from videoedit.errors import InputError
 from videoedit.files import atomic_path
+
+logger = logging.getLogger("videoedit.media")
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
@@ -20,13 +26,72 @@ def write_image(path: Path, image: np.ndarray) -> None:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Read a picture without transparency; InputError with one line if it is none."""
+    """Read a still picture as a viewer shows it, without its transparency: upright, its color profile converted to sRGB.
+
+    A profile that is broken is left out with a warning. Raises InputError with one line if it is no picture.
+    """
     if not path.is_file():
         raise InputError(f"there is no picture {path}")
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
     if image is None:
         raise InputError(f"{path} is not a picture that can be read; give a png, jpg or webp")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    managed = _color_managed(path)
+    return image if managed is None else managed
+
+
+def read_opacity(path: Path) -> np.ndarray | None:
+    """The opacity of a picture, uint8 [H, W], 0 where all below shows; None if it is opaque everywhere."""
+    with Image.open(path) as opened:
+        if not opened.has_transparency_data:
+            return None
+        opacity = np.asarray(ImageOps.exif_transpose(opened).convert("RGBA"))[..., 3]
+    return opacity if opacity.min() < 255 else None
+
+
+def _color_managed(path: Path) -> np.ndarray | None:
+    """The picture in sRGB if it carries a color profile that can be used; None if not."""
+    try:
+        with Image.open(path) as opened:
+            data = opened.info.get("icc_profile")
+            if not data:
+                return None
+            picture = ImageOps.exif_transpose(opened)
+            profile = ImageCms.getOpenProfile(io.BytesIO(data))
+            mode = _mode_of(picture, profile.profile.xcolor_space.strip())
+            srgb = ImageCms.createProfile("sRGB")
+            return np.asarray(ImageCms.profileToProfile(_as_bytes(picture, mode), profile, srgb, outputMode="RGB"))
+    except (ImageCms.PyCMSError, OSError, SyntaxError, ValueError) as error:
+        _warn(f"{path}: its color profile cannot be used ({error}); its colors are taken as they are")
+        return None
+
+
+def _mode_of(picture: Image.Image, space: str) -> str:
+    """Pillow's mode for colors of a profile's space; ValueError if that is not the picture's."""
+    ink, grey = picture.mode == "CMYK", picture.mode[0] in "LI1"
+    modes = {"CMYK": "CMYK" if ink else None, "GRAY": "L" if grey else None, "RGB": None if ink else "RGB"}
+    if mode := modes.get(space):
+        return mode
+    raise ValueError(f"it is for {space}, the picture is {picture.mode}")
+
+
+def _as_bytes(picture: Image.Image, mode: str) -> Image.Image:
+    """The picture in `mode`, 8 bits a color; Pillow clips 16-bit grey in place of scaling it."""
+    if picture.mode.startswith("I"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
+    return picture.convert(mode)
+
+
+@functools.cache  # a picture is read many times
+def _warn(text: str) -> None:
+    logger.warning(text)
+
+
+def shrink(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """A picture [H, W, ...] averaged down to `size` (width, height); as it is if it has that size, or for None."""
+    if size in (None, image.shape[1::-1]):
+        return image
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def contact_rows(*rows: Sequence[np.ndarray], least: int = 160) -> np.ndarray:
@@ -47,13 +112,13 @@ def _row(images: Sequence[np.ndarray], least: int) -> np.ndarray:
 
 
 class Pictures(Mapping[int, np.ndarray]):
-    """Pictures by frame number, each read from its file when it is asked for."""
+    """Pictures by frame number, each read from its file when it is asked for, and brought down to `size`, if given."""
 
-    def __init__(self, paths: Mapping[int, Path]) -> None:
-        self.paths = dict(paths)
+    def __init__(self, paths: Mapping[int, Path], size: tuple[int, int] | None = None) -> None:
+        self.paths, self.size = dict(paths), size
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return read_image(self.paths[index])
+        return shrink(read_image(self.paths[index]), self.size)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.paths)
