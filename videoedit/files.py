@@ -59,7 +59,12 @@ def write_text(path: Path, text: str) -> None:
 def check_name(name: str) -> str:
     """The path of a file from its folder, as a record gives it; ValueError if it leads out, on any system."""
     parts = PurePosixPath(name).parts
-    if not parts or ".." in name.replace("\\", "/").split("/") or PureWindowsPath(name).anchor or not name.isprintable():
+    if (
+        not parts
+        or ".." in name.replace("\\", "/").split("/")
+        or PureWindowsPath(name).anchor
+        or not name.isprintable()
+    ):
         raise ValueError(f"{name!r} is not the name of a file inside the folder")
     return name
 
