@@ -26,7 +26,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Read a still picture as a viewer shows it, without its transparency: upright, its color profile converted to sRGB.
+    """Read a still picture as a viewer shows it: upright, opaque, its color profile converted to sRGB.
 
     A profile that is broken is left out with a warning. Raises InputError with one line if it is no picture.
     """

@@ -112,7 +112,8 @@ def read_workspace(folder: Path, *, fresh: bool = False) -> dict[str, Any] | Non
 def check_files(folder: Path) -> list[str]:
     """Lines on the files of a run folder whose contents are not those that its record says; all are hashed.
 
-    A damaged one gets a time of its own, so that the next run looks at its contents, and makes it again. Raises OutputError if the folder holds no run.
+    A damaged one gets a time of its own, so that the next run looks at its contents, and makes it again. Raises
+    OutputError if the folder holds no run.
     """
     record = read_workspace(folder)
     if record is None:

@@ -55,7 +55,7 @@ DIM = method("dim", "dim", streams=True)
 
 def careless(config, models, clip, steps):
     def frames():
-        (steps.path("..") / "log.txt").write_text("I was here")
+        (steps.path("edit.mp4").parents[1] / "log.txt").write_text("I was here")
         return (config.amount * clip.frames[:-1]).astype(np.uint8)
 
     steps.keep("light", lambda: None, needs={"clip": clip})
