@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import videoedit
+from videoedit.errors import InputError
+from videoedit.media.video import write_video
 from videoedit.plugins import get_method
 from videoedit.testing import check_method
 
@@ -64,3 +69,11 @@ def test_the_check_is_found_in_testing_without_being_imported():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "check_method"]
+
+
+def test_a_step_made_while_the_clip_was_replaced_is_not_kept(tmp_path: Path):
+    for name, light in (("clip.mp4", 50), ("other.mp4", 200)):
+        write_video(tmp_path / name, np.full((3, 32, 32, 3), light, np.uint8), 8)
+    with pytest.raises(InputError, match="was changed while it was being edited"):
+        videoedit.edit("meddling", tmp_path / "clip.mp4", out=tmp_path / "out")
+    assert "light" not in json.loads((tmp_path / "out/run.json").read_text())["steps"]

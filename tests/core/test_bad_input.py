@@ -144,6 +144,11 @@ def test_check_names_the_files_that_changed(model, clip, tmp_path: Path, capsys)
         with pytest.raises(SystemExit) as stop:
             main(["check", str(out)])
         assert bool(stop.value.code) == harm and expected in capsys.readouterr().out
+    assert edit(clip, "--prompt", "x", "--model", model, "-o", out, capsys=capsys)[0] == 0
+    with pytest.raises(SystemExit) as stop:
+        main(["check", str(out)])
+    assert stop.value.code == 0, "a damaged file that the check found is made again by the next run"
+    capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
         main(["check", str(tmp_path)])
     assert stop.value.code == 2 and "holds no videoedit run" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from videoedit.config import ClipConfig, VideoConfig
-from videoedit.errors import InputError, MethodError
+from videoedit.errors import InputError, MethodError, WeightsError
 from videoedit.files import write_text
 from videoedit.runs.folder import open_workspace
 from videoedit.runs.steps import KEPT, Steps, UnmadeError, differences, flatten, temporary_steps
@@ -61,6 +62,27 @@ def test_a_file_that_was_only_touched_is_kept(tmp_path: Path):
         keep(steps, x=1)
         os.utime(steps.path("a.txt"), (1, 1))
         assert keep(steps, x=1) == KEPT
+
+
+@pytest.mark.parametrize(("part", "value"), [("value", 2), ("notes", ["psst"]), ("needs", {"x": 1, "y": 2})])
+def test_a_step_whose_record_was_changed_is_made_again_and_said_so(part: str, value, tmp_path: Path):
+    with opened(tmp_path) as steps:
+        steps.keep("a", lambda: 1, needs={"x": 1})
+    record = json.loads((tmp_path / "r/run.json").read_text())
+    record["steps"]["a"][part] = value
+    (tmp_path / "r/run.json").write_text(json.dumps(record))
+    with opened(tmp_path) as steps:
+        assert steps.keep("a", lambda: 1, needs={"x": 1}).value == 1
+        assert steps.status["a"] == "made: its record was damaged or changed"
+
+
+def test_tensors_that_are_damaged_are_one_line(tmp_path: Path):
+    with opened(tmp_path) as steps:
+        step = steps.tensors("t", "t.safetensors", lambda: {"x": torch.ones(2)}, needs={})
+        path = steps.path("t.safetensors")
+        path.write_bytes(path.read_bytes()[:-3])
+        with pytest.raises(WeightsError, match="safetensors is damaged"):
+            _ = step.tensors
 
 
 def test_steps_follow_from_other_steps_and_from_the_contents_of_files(tmp_path: Path):

@@ -40,15 +40,6 @@ def read_image(path: Path) -> np.ndarray:
     return image if managed is None else managed
 
 
-def read_opacity(path: Path) -> np.ndarray | None:
-    """The opacity of a picture, uint8 [H, W], 0 where all below shows; None if it is opaque everywhere."""
-    with Image.open(path) as opened:
-        if not opened.has_transparency_data:
-            return None
-        opacity = np.asarray(ImageOps.exif_transpose(opened).convert("RGBA"))[..., 3]
-    return opacity if opacity.min() < 255 else None
-
-
 def _color_managed(path: Path) -> np.ndarray | None:
     """The picture in sRGB if it carries a color profile that can be used; None if not."""
     try:
@@ -61,7 +52,7 @@ def _color_managed(path: Path) -> np.ndarray | None:
             mode = _mode_of(picture, profile.profile.xcolor_space.strip())
             srgb = ImageCms.createProfile("sRGB")
             return np.asarray(ImageCms.profileToProfile(_as_bytes(picture, mode), profile, srgb, outputMode="RGB"))
-    except (ImageCms.PyCMSError, OSError, SyntaxError, ValueError) as error:
+    except (ImageCms.PyCMSError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         _warn(f"{path}: its color profile cannot be used ({error}); its colors are taken as they are")
         return None
 
@@ -87,13 +78,6 @@ def _warn(text: str) -> None:
     logger.warning(text)
 
 
-def shrink(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """A picture [H, W, ...] averaged down to `size` (width, height); as it is if it has that size, or for None."""
-    if size in (None, image.shape[1::-1]):
-        return image
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-
-
 def contact_rows(*rows: Sequence[np.ndarray], least: int = 160) -> np.ndarray:
     """Rows of pictures, uint8 [H, W, 3] each and of one size, on one sheet; empty rows are left out.
 
@@ -112,13 +96,13 @@ def _row(images: Sequence[np.ndarray], least: int) -> np.ndarray:
 
 
 class Pictures(Mapping[int, np.ndarray]):
-    """Pictures by frame number, each read from its file when it is asked for, and brought down to `size`, if given."""
+    """Pictures by frame number, each read from its file when it is asked for."""
 
-    def __init__(self, paths: Mapping[int, Path], size: tuple[int, int] | None = None) -> None:
-        self.paths, self.size = dict(paths), size
+    def __init__(self, paths: Mapping[int, Path]) -> None:
+        self.paths = dict(paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return shrink(read_image(self.paths[index]), self.size)
+        return read_image(self.paths[index])
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.paths)

@@ -22,14 +22,6 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
 
-class _Step(_Part):
-    key: str
-    needs: dict[str, Any]
-    files: dict[FileName, Annotated[list[Any], Field(min_length=3, max_length=3)]]
-    value: Any = None
-    notes: list[str] = []
-
-
 class _Call(_Part):
     config: dict[str, Any] = {}
     versions: dict[str, Any] = {}
@@ -45,6 +37,14 @@ class _Stage(_Part):
     seconds: float | None = None
     cpu_seconds: float | None = None
     peak_memory_mb: float | None = None
+
+
+class _Step(_Stage):
+    key: str
+    needs: dict[str, Any]
+    files: dict[FileName, Annotated[list[Any], Field(min_length=3, max_length=3)]]
+    value: Any = None
+    notes: list[str] = []
 
 
 class _Input(_Part):
@@ -91,7 +91,6 @@ def parse_record(path: Path, schema: type[Shown]) -> dict[str, Any]:
     text = path.read_text(encoding="utf-8")
     try:
         schema.model_validate_json(text)  # which also bounds how deep it is nested
-        Shown.model_validate_json(text)
         record: dict[str, Any] = json.loads(text, parse_int=_whole)
     except ValidationError as error:
         first = error.errors()[0]

@@ -111,3 +111,17 @@ def hasty(config, models, clip, steps):
 
 
 HASTY = method("hasty", "hasty", "HastyConfig")
+
+
+# -- while it works, the clip is replaced by another one
+
+
+def meddling(config, models, clip, steps):
+    def replace_clip():
+        config.clip.write_bytes(config.clip.with_name("other.mp4").read_bytes())
+
+    steps.keep("light", replace_clip, needs={"clip": clip})
+    yield Edit("", lambda: clip.frames, {"clip": clip}, figures=lambda frames: {})
+
+
+MEDDLING = method("meddling", "meddling")
