@@ -479,6 +479,28 @@ def test_a_browser_plays_videos_beside_the_page(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_two_videos_are_compared_by_a_slider(written: Path, tmp_path: Path) -> None:
+    row = "document.querySelector('.player')"
+    with Browser(tmp_path) as browser:
+        browser.open(written.as_uri())
+        shown = f"[...{row}.querySelectorAll('.stage figure')].filter(f => f.offsetHeight).map(f => f.className)"
+        before = len(browser.run(shown))
+        browser.run(f"{row}.querySelector('.ab .open').click()")
+        first, second = browser.run(shown)
+        assert before > 2 and first.split()[-1] == "left" and second.split()[-1] == "right"
+        boxes = f"[...{row}.querySelectorAll('.left, .right')].map(f => JSON.stringify(f.getBoundingClientRect()))"
+        assert len(set(browser.run(boxes))) == 1  # one over the other
+        browser.run(f"{row}.querySelector('.cut').value = 30; {row}.querySelector('.cut').oninput()")
+        cut = browser.run(f"getComputedStyle({row}.querySelector('.right video')).clipPath")
+        assert cut == "inset(0px 0px 0px 30%)"
+        browser.run(f"{row}.querySelector('.second').value = 'lively'; {row}.querySelector('.second').onchange()")
+        assert browser.run(f"{row}.querySelector('.right').dataset.method") == "lively"
+        browser.run(f"{row}.querySelector('.ab .open').click()")
+        assert len(browser.run(shown)) == before and browser.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_phone_shows_all_without_scrolling_sideways(written: Path, tmp_path: Path, dark: bool) -> None:
     with Browser(tmp_path) as browser:

@@ -23,7 +23,7 @@ from videoedit.plugins import get_method
 from videoedit.runs.folder import latest_call
 from videoedit.runs.record import RECORD, Shown, parse_record
 
-STYLES, SCRIPTS = ("base.css", "report.css"), ("player.js", "report.js")
+STYLES, SCRIPTS = ("base.css", "report.css"), ("player.js", "compare.js", "report.js")
 OTHER_TERMS = (  # of a model that is not the embedded one
     "See the card of the model. Stable Diffusion's weights carry use restrictions (CreativeML OpenRAIL-M) "
     "that a network tuned from them inherits."

@@ -55,7 +55,7 @@ def write_page(results: Results, folder: Path) -> Path:
         "environment": flatten(results.environment),
         "command": _command(results),
     }
-    styles, scripts = ("base.css", "bench.css"), ("player.js", "bench.js")
+    styles, scripts = ("base.css", "bench.css"), ("player.js", "compare.js", "bench.js")
     write_text(folder / PAGE, render("bench.html.j2", context, styles=styles, scripts=scripts, folder=TEMPLATES))
     return folder / PAGE
 

@@ -1,1 +1,2 @@
+compare(document.getElementById("player"));
 player(document.getElementById("player"), { keys: document, autoplay: true });

@@ -14,6 +14,7 @@
     const heads = root.querySelectorAll(".head");
     const onshow = (index) => heads.forEach((head) => head.setAttribute("transform", `translate(${index * head.dataset.step} 0)`));
     const onplay = () => players.forEach((other, at) => { if (at !== root) other?.pause(); });
+    compare(root);
     players.set(root, player(root, { onshow, onplay }));
     nearby.observe(root);
   }
