@@ -4,7 +4,7 @@ const compare = (root) => {
   const figures = [...root.querySelectorAll("figure")].filter((figure) => figure.querySelector("video"));
   if (!bar || figures.length < 2) return;
   const [open, first, second, cut] = ["open", "first", "second", "cut"].map((name) => bar.querySelector("." + name));
-  const name = (figure) => figure.querySelector("figcaption").innerText.split("\n").slice(0, 2).join(" ");
+  const name = (figure) => (figure.querySelector(".title") ?? figure.querySelector("figcaption")).innerText.replace("\n", " ").trim();
   const place = () => {
     const on = open.getAttribute("aria-pressed") === "true";
     stage.classList.toggle("split", on);
