@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -39,6 +40,17 @@ def _size(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _rate(value: Any) -> Any:
+    """A number or text such as ``30000/1001`` -> Fraction."""
+    try:
+        rate = Fraction(str(value)).limit_denominator(1001)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise ValueError(f"{value!r} is not a frame rate; write a number such as 24 or 30000/1001, at most 1000")
+    return rate
+
+
 def _path(value: Any, info: ValidationInfo) -> Any:
     """Text -> Path; a relative one in a config file starts at that file's folder."""
     base = (info.context or {}).get("base", Path())
@@ -55,6 +67,7 @@ Size = Annotated[
     BeforeValidator(_size),
     PlainSerializer(lambda size: f"{size[0]}x{size[1]}", return_type=str),
 ]
+Rate = Annotated[Fraction, BeforeValidator(_rate), PlainSerializer(str, return_type=str)]
 FilePath = Annotated[Path, BeforeValidator(_path), PlainSerializer(str, return_type=str)]
 Strings = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 
@@ -84,6 +97,10 @@ class VideoConfig(Section):
     """Take every n-th frame; the output's rate is the source's divided by it."""
     num_frames: int | None = Field(default=None, ge=1)
     """Number of frames; empty: all there are, but at most 24 for a method that edits all frames at once."""
+    fps: Rate | None = None
+    """Constant frame rate: of a clip that has none of its own; others are resampled to it, with their sound in step."""
+    audio_track: int | None = Field(default=None, ge=0)
+    """Sound track to keep, from 0; empty: the one that players take."""
     size: Size | None = None
     """Width x height that the model works at; empty: the model's own size at the clip's aspect."""
     output_size: Literal["source", "model"] = "source"

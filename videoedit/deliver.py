@@ -176,7 +176,8 @@ def _write_source(done: Delivery, source_prompt: str) -> None:
 
 def _written(clip: Clip) -> dict[str, Any]:
     """All that a written version of the clip depends on besides its pictures."""
-    return {"clip": clip, "output_size": "{}x{}".format(*clip.output_size)}
+    track = {} if clip.audio_track is None else {"audio_track": clip.audio_track}
+    return {"clip": clip, "output_size": "{}x{}".format(*clip.output_size), **track}
 
 
 # -- edits that are arrays -----------------------------------------------------------------------------

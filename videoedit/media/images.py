@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from videoedit.errors import InputError
 from videoedit.files import atomic_path
 
 logger = logging.getLogger("videoedit.media")
+MOST_PIXELS = 100_000_000  # of a picture or a frame; $VIDEOEDIT_MAX_PIXELS says another number
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
@@ -25,6 +28,22 @@ def write_image(path: Path, image: np.ndarray) -> None:
         temporary.write_bytes(encoded.tobytes())
 
 
+def check_pixels(path: Path, width: int, height: int) -> None:
+    """InputError if a picture, by the size that its header declares, is larger than this toolkit decodes."""
+    most = int(os.environ.get("VIDEOEDIT_MAX_PIXELS") or MOST_PIXELS)
+    if width * height > most:
+        raise InputError(
+            f"{path}: {width}x{height} pixels are more than the {most / 1e6:.0f} million that are read; "
+            f"make it smaller, or set VIDEOEDIT_MAX_PIXELS={width * height}"
+        )
+
+
+def over_white(picture: Image.Image) -> np.ndarray:
+    """A picture as uint8 [H, W, 3] RGB, what is transparent laid over white."""
+    rgba = picture.convert("RGBA")
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"))
+
+
 def read_image(path: Path) -> np.ndarray:
     """Read a still picture as a viewer shows it: upright, opaque, its color profile converted to sRGB.
 
@@ -32,12 +51,26 @@ def read_image(path: Path) -> np.ndarray:
     """
     if not path.is_file():
         raise InputError(f"there is no picture {path}")
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
+    check_header(path)
+    image = None
+    with contextlib.suppress(cv2.error):
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
     if image is None:
         raise InputError(f"{path} is not a picture that can be read; give a png, jpg or webp")
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     managed = _color_managed(path)
     return image if managed is None else managed
+
+
+def check_header(path: Path) -> None:
+    """InputError if a file is a picture whose header declares more pixels than this toolkit decodes."""
+    try:
+        with Image.open(path) as opened:
+            check_pixels(path, *opened.size)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: its header declares more pixels than are read; make it smaller") from error
+    except (OSError, SyntaxError, ValueError):  # no picture that Pillow knows
+        return
 
 
 def _color_managed(path: Path) -> np.ndarray | None:

@@ -97,11 +97,12 @@ class Steps:
         return self.workspace.path(name)
 
     def note(self, text: str) -> None:
-        """Remember what the user should know; said again whenever the step that is being made is kept."""
+        """Say what the user should know, and remember it; said again whenever the step that is being made is kept."""
         if self._making and text not in self._making[2]:
             self._making[2].append(text)
         if text not in self.notes:
             self.notes.append(text)
+            self.progress.say(f"note: {text}")
 
     def scratch(self, ending: str) -> Path:
         """A place, of the step that is being made, for what lets it go on after a kill; removed once it is done.
