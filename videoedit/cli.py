@@ -39,6 +39,7 @@ FLAGS_OF_CLIPS = (
     Flag("--fps", ("video.fps",), "Constant frame rate; without it the clip's own timing is kept."),
     Flag("--audio-track", ("video.audio_track",), "Sound track to keep, from 0.", kind=int),
     Flag("--size", ("video.size",), "Size to work at, WIDTHxHEIGHT."),
+    Flag("--format", ("video.format",), "mp4; png or exr: write the frames as pictures too."),
     Flag("--seed", ("seed",), "Seed of all random numbers.", kind=int),
 )
 FLAGS_OF_MODELS = (

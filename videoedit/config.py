@@ -105,6 +105,8 @@ class VideoConfig(Section):
     """Width x height that the model works at; empty: the model's own size at the clip's aspect."""
     output_size: Literal["source", "model"] = "source"
     """Size of the written video: the source's, or the one the model worked at."""
+    format: Literal["mp4", "png", "exr"] = "mp4"
+    """Write the frames of each edit as pictures beside the mp4: png, or exr (linear light, half floats)."""
 
 
 class ClipConfig(Section):

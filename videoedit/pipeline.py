@@ -129,7 +129,9 @@ class _Call:
         numbers = range(video.start, video.start + scene.frames * video.stride, video.stride)
         output_size = source if video.output_size == "source" else size
         rate = self.info.fps / video.stride
-        self.clip = Clip(self._open, self.sha256, numbers, rate, size, output_size, video.fps, video.audio_track)
+        self.clip = Clip(
+            self._open, self.sha256, numbers, rate, size, output_size, video.fps, video.audio_track, video.format
+        )
 
     def _open(self) -> Any:
         from videoedit.media.video import open_video, read_video
@@ -205,12 +207,14 @@ def _signature(workspace: Workspace) -> str:
 
 def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tuple[Scene, Plan]:
     """The scene that a method plans for, and its plan in a frame."""
+    from videoedit.media.frame_files import check_format
     from videoedit.media.video import choose_track, probe
 
     if any(getattr(config, name, None) in ("", ()) for name in ("prompt", "prompts")):
         raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
     info = probe(_clip(config), config.video.fps)
     choose_track(_clip(config), info, config.video.audio_track)
+    check_format(config.video.format)
     frames = choose_frames(info.frames, config, most=None if spec.streams else DEFAULT_FRAMES)
     source, video = (info.width, info.height), config.video
     notes: list[str] = []

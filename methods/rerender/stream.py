@@ -22,7 +22,7 @@ from videoedit.motion.estimators import FlowEstimator, flow_name, flow_pair, loa
 from videoedit.runs.clip import Clip
 from videoedit.runs.steps import Step, Steps
 
-FRAMES = "frames"  # the folder of finished frames
+FRAMES, ALPHA = "frames", "alpha"  # the folders of finished frames, and of their opacity
 FLOW = "flow"  # the folder of the flow that was estimated
 
 # -------------------------------------------------------------------------------------------------- choosing
@@ -96,6 +96,7 @@ class Propagation:
     cuts: Sequence[int]
     seed: int
     name: str = "propagate"  # of the step
+    alpha: bool = False  # carry the opacity of the key frames in place of their colors
 
     @cached_property
     def intervals(self) -> tuple[Interval, ...]:
@@ -108,7 +109,7 @@ class Propagation:
     @cached_property
     def pictures(self) -> Pictures:
         """The edited key frames, read from disk one at a time."""
-        return Pictures(self.keyframes)
+        return Pictures(self.keyframes, self.clip.size, alpha=self.alpha)
 
     def needs(self, interval: Interval) -> dict[str, Any]:
         """All that the frames of an interval follow from; frames count by their numbers in the file."""
@@ -136,7 +137,7 @@ class Propagation:
             self.make_archives(targets, self.steps.scratch(".work"))
 
         needs = {stem: self.needs(interval) for stem, interval in parts.items()}
-        return self.steps.parts(self.name, f"{FRAMES}/{{}}.zip", needs, make)
+        return self.steps.parts(self.name, f"{ALPHA if self.alpha else FRAMES}/{{}}.zip", needs, make)
 
     def make_archives(self, targets: Mapping[Interval, Path], work: Path) -> None:
         """Make the frames of intervals, each into its archive; what is unfinished lies in the folder `work`."""

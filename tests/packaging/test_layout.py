@@ -20,7 +20,7 @@ FLOORS = (
     ("types", "errors"),
     ("config", "files"),
     ("diffusion", "attention", "media"),
-    ("models", "plugins"),
+    ("models", "plugins", "images"),
     ("motion",),
     ("runs",),
     ("metrics",),

@@ -17,6 +17,7 @@ import numpy as np
 from av.stream import Disposition
 
 from videoedit.errors import InputError
+from videoedit.media.images import lay_over_white
 
 ACCURATE = 0x4 | 0x2000 | 0x4000 | 0x40000  # swscale: bicubic, full chroma in and out, accurate rounding
 BT601, BT709, LIMITED, _FULL = 5, 1, 1, 2  # FFmpeg's numbers for matrices and ranges
@@ -158,8 +159,7 @@ def to_rgb(frame: Any, container: Any, stream: Any) -> np.ndarray:
     alpha = has_alpha(frame)
     pixels: np.ndarray = frame.to_ndarray(format="rgba" if alpha else "rgb24", **options)
     if alpha:
-        opacity = pixels[..., 3:].astype(np.uint32)
-        pixels = ((pixels[..., :3] * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
+        pixels = lay_over_white(pixels[..., :3], pixels[..., 3:])
     if shown := container.metadata.get(SIZE_TAG):
         width, height = map(int, shown.split("x"))
         pixels = pixels[:height, :width]

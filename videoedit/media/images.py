@@ -38,6 +38,12 @@ def check_pixels(path: Path, width: int, height: int) -> None:
         )
 
 
+def lay_over_white(colors: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    """Colors over white, all uint8 [H, W, 3]."""
+    share = opacity.astype(np.uint32)
+    return ((colors * share + 255 * (255 - share) + 127) // 255).astype(np.uint8)
+
+
 def over_white(picture: Image.Image) -> np.ndarray:
     """A picture as uint8 [H, W, 3] RGB, what is transparent laid over white."""
     rgba = picture.convert("RGBA")
@@ -60,6 +66,21 @@ def read_image(path: Path) -> np.ndarray:
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     managed = _color_managed(path)
     return image if managed is None else managed
+
+
+def has_transparency(path: Path) -> bool:
+    """Whether a picture has transparent parts."""
+    with contextlib.suppress(OSError, SyntaxError, ValueError), Image.open(path) as opened:
+        return opened.has_transparency_data and int(np.asarray(opened.convert("RGBA"))[..., 3].min()) < 255
+    return False
+
+
+def read_opacity(path: Path) -> np.ndarray:
+    """The opacity of a picture as a gray one, uint8 [H, W, 3]: 0 is transparent."""
+    check_header(path)
+    with Image.open(path) as opened:
+        opacity = np.asarray(ImageOps.exif_transpose(opened).convert("RGBA"))[..., 3:]
+    return opacity.repeat(3, -1)
 
 
 def check_header(path: Path) -> None:
@@ -129,13 +150,19 @@ def _row(images: Sequence[np.ndarray], least: int) -> np.ndarray:
 
 
 class Pictures(Mapping[int, np.ndarray]):
-    """Pictures by frame number, each read from its file when it is asked for."""
+    """Pictures by frame number, each read from its file when it is asked for; larger ones shrunk to `size`.
 
-    def __init__(self, paths: Mapping[int, Path]) -> None:
-        self.paths = dict(paths)
+    With `alpha` it is their opacity in place of their colors.
+    """
+
+    def __init__(self, paths: Mapping[int, Path], size: tuple[int, int] | None = None, *, alpha: bool = False) -> None:
+        self.paths, self.size, self.read = dict(paths), size, read_opacity if alpha else read_image
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return read_image(self.paths[index])
+        image = self.read(self.paths[index])
+        if self.size is None or image.shape[1::-1] == self.size:
+            return image
+        return cv2.resize(image, self.size, interpolation=cv2.INTER_AREA)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.paths)

@@ -34,6 +34,7 @@ class Clip:
     output_size: tuple[int, int]  # to write
     resampled: Fraction | None = None  # the constant rate that the file was brought to
     audio_track: int | None = None  # that is kept; None: the one that players take
+    frame_format: str = "mp4"  # png, exr: the frames of edits are written as pictures too
     picked: str = ""  # numbers of the frames in the file, where these are just some of a clip
 
     @staticmethod
@@ -93,7 +94,7 @@ class Clip:
 
         picked = ", ".join(str(self.numbers[index]) for index in indices)
         return Clip(
-            open_some, self.sha256, range(len(indices)), fps, self.size, self.output_size, self.resampled, None, picked
+            open_some, self.sha256, range(len(indices)), fps, self.size, self.output_size, self.resampled, picked=picked
         )
 
     def write(self, path: Path, frames: Iterable[np.ndarray]) -> None:
