@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from videoedit.files import existing_parent
 from videoedit.models.assets import MINI
+from videoedit.runs.machine import cores, cpu_info
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -163,7 +164,7 @@ def check_mini() -> Check:
             with safe_open(path, framework="np") as file:
                 tensors += len(file.keys())
         except (SafetensorError, OSError) as error:
-            return Check("embedded model", False, f"{path.relative_to(MINI)}: {_one_line(error)}", advice)
+            return Check("embedded model", False, f"{path.relative_to(MINI).as_posix()}: {_one_line(error)}", advice)
         size += path.stat().st_size
     return Check("embedded model", True, f"{len(PARTS)} parts, {tensors} tensors, {size / 1e6:.1f} MB")
 
@@ -190,10 +191,9 @@ def check_gpu() -> Check:
 
 def check_cpu() -> Check:
     """Cores, and instructions that make bfloat16 fast."""
-    about = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    about = cpu_info()
     fast = [name for flag, name in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX512")) if flag in about]
-    found = f"{cores} cores, " + (f"fast bfloat16 ({', '.join(fast)})" if fast else "no fast bfloat16")
+    found = f"{cores()} cores, " + (f"fast bfloat16 ({', '.join(fast)})" if fast else "no fast bfloat16")
     return Check("CPU", bool(fast) or None, found, "keep float32 on this CPU")
 
 

@@ -11,14 +11,27 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """The device of this name; without one, a GPU if there is one."""
+    """The device of this name; for "auto" or none, the best one of this machine."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     try:
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        place = torch.device(best_device(**there) if device in (None, "auto") else device)
     except RuntimeError as error:
         raise ConfigError(f"unknown device {device!r}: {first_line(error)}") from error
-    if place.type == "cuda" and not torch.cuda.is_available():
+    if not there.get(place.type, True):
         raise ConfigError(f"device {str(place)!r} was asked for, but torch finds no GPU; use 'cpu'")
     return place
+
+
+def best_device(*, cuda: bool, mps: bool) -> str:
+    """The best kind of those that are there: a GPU of torch's CUDA (or ROCm), Apple's (Metal), else the CPU."""
+    return "cuda" if cuda else "mps" if mps else "cpu"
+
+
+def device_name(device: torch.device) -> str:
+    """A device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return "Apple GPU (mps)" if device.type == "mps" else str(device)
 
 
 def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:

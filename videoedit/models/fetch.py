@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from platformdirs import user_cache_path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -60,8 +61,8 @@ class Fetchable:
 
 
 def cache_folder() -> Path:
-    """The folder in which fetched weights are kept: $VIDEOEDIT_CACHE, or ~/.cache/videoedit."""
-    return Path(os.environ.get("VIDEOEDIT_CACHE") or Path.home() / ".cache" / "videoedit").expanduser()
+    """The folder in which fetched weights are kept: $VIDEOEDIT_CACHE, or that of the system's caches."""
+    return Path(os.environ.get("VIDEOEDIT_CACHE") or user_cache_path("videoedit", appauthor=False)).expanduser()
 
 
 def fetched(name: str) -> Path | None:
