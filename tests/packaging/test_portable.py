@@ -108,6 +108,12 @@ def test_text_is_utf_8():
     assert found == {}
 
 
+def test_what_is_printed_to_a_file_is_utf_8_too(tmp_path: Path):
+    command = [sys.executable, "-m", "videoedit", "show-config", "framewise", "--set", "prompts=[雪]"]
+    done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "cp1252"}, check=False)
+    assert done.returncode == 0 and "雪" in done.stdout.decode("utf-8"), done.stderr
+
+
 @pytest.mark.slow
 def test_all_modules_and_the_smoke_runs_do_without_what_only_unix_has(tmp_path: Path):
     (tmp_path / "sitecustomize.py").write_text(BAR)
