@@ -1,4 +1,4 @@
-"""Kill a run with SIGKILL at random moments until it was killed N times; compare with a calm run.
+"""Kill a run outright at random moments until it was killed N times; compare with a calm run.
 
 Usage: killer.py METHOD SETTINGS_AS_JSON WORK_FOLDER KILLS; see `videoedit.conformance.kills`.
 """
@@ -9,4 +9,5 @@ import sys
 
 from videoedit.conformance.kills import main
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import io
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,7 +46,7 @@ FLAGS_OF_CLIPS = (
 )
 FLAGS_OF_MODELS = (
     Flag("--model", ("model",), "Model: mini, a diffusers folder, a .safetensors file, or a hub id."),
-    Flag("--device", ("device",), "Device to compute on: cpu, cuda, ..."),
+    Flag("--device", ("device",), "Device to compute on: auto, cpu, cuda, mps, ..."),
 )
 
 
@@ -54,11 +56,14 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(levelname)s: %(message)s")
     logging.addLevelName(logging.WARNING, "warning")
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")  # on every system, as all text that is written
     if arguments[:1] == ["run"]:
         _add_commands(run_app, METHODS)
     else:
         _add_commands(app, COMMANDS)
     interrupt_on_sigterm()
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # torch says what it then does on the CPU
     try:
         code = app(arguments, standalone_mode=False) or 0
         if code == 130:  # how typer hands on a KeyboardInterrupt
@@ -132,6 +137,19 @@ def doctor() -> None:
 
 
 @app.command()
+def env(json: Annotated[bool, typer.Option("--json", help="Write JSON instead of YAML.")] = False) -> None:
+    """Show what a report of a defect should state: versions, machine, device, cache folder, weights, plug-ins."""
+    from json import dumps
+
+    import yaml
+
+    from videoedit.doctor import installation
+
+    facts = installation()
+    typer.echo(dumps(facts, indent=2) if json else yaml.safe_dump(facts, sort_keys=False).rstrip())
+
+
+@app.command()
 def report(folder: Path) -> None:
     """Write the report page of a run folder again."""
     from videoedit.pages.run import write_report
@@ -172,7 +190,10 @@ def models(context: typer.Context) -> None:
 
 @models_app.command()
 def fetch(name: str) -> None:
-    """Get weights of optical flow (raft-small, raft-sintel), soft edges (hed) or perceptual distance (lpips)."""
+    """Get weights of optical flow (raft-small, raft-sintel), soft edges (hed) or perceptual distance (lpips).
+
+    They are kept in the folder that VIDEOEDIT_CACHE names, else in the system's for caches: videoedit env shows it.
+    """
     from videoedit.models.fetch import describe
     from videoedit.models.fetch import fetch as fetch_weights
 

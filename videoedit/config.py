@@ -125,7 +125,7 @@ class RunConfig(ClipConfig):
     model: str = "mini"
     """Model: `mini`, a diffusers folder, a `.safetensors` file, or a hub id."""
     device: str | None = None
-    """Device to compute on: `cpu`, `cuda`, ...; empty: a GPU if there is one."""
+    """Device to compute on: `cpu`, `cuda`, `mps`, ...; empty or `auto`: a GPU if there is one."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Precision of the frozen model; empty: float32 on a CPU, float16 on a GPU."""
     allow_pickle: bool = False

@@ -13,10 +13,12 @@ from functools import partial
 from importlib import metadata
 from itertools import starmap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from videoedit.files import existing_parent
 from videoedit.models.assets import MINI
+from videoedit.plugins import COMMANDS, METHODS
+from videoedit.runs.machine import cores, cpu_info, environment, hardware
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -52,11 +54,54 @@ def diagnose(*, folder: Path | None = None) -> list[Check]:
         ("GPU", check_gpu),
         ("CPU", check_cpu),
         ("memory", check_memory),
+        ("cache", check_cache),
         ("disk", partial(check_disk, folder or Path.cwd())),
         ("xformers (optional)", partial(check_extra, "xformers", "xformers")),
         ("controlnet_aux (optional)", partial(check_extra, "controlnet_aux", "controls")),
     ]
     return list(starmap(_guarded, checks))
+
+
+def installation() -> dict[str, Any]:
+    """Facts that a report of a defect should state, as plain values; what cannot be found out says why."""
+    facts: dict[str, Callable[[], Any]] = {
+        "versions": environment,
+        "machine": hardware,
+        "device": _device,
+        "cache": _cache,
+        "plugins": _plugins,
+    }
+    found = {}
+    for name, fact in facts.items():
+        try:
+            found[name] = fact()
+        except Exception as error:
+            found[name] = f"not known: {_one_line(error)}"
+    return found
+
+
+def _device() -> str:
+    from videoedit.models.device import choose_device
+
+    return str(choose_device(None))
+
+
+def _cache() -> dict[str, Any]:
+    from videoedit.files import cache_folder
+    from videoedit.models.fetch import FETCHABLE, fetched
+
+    return {"folder": str(cache_folder()), "weights": list(filter(fetched, FETCHABLE))}
+
+
+def _plugins() -> dict[str, dict[str, str]]:
+    """The packages that methods, commands and metrics come from, by name."""
+    from videoedit.metrics.catalogue import ENTRY_POINTS
+
+    found: dict[str, dict[str, str]] = {}
+    for group in (METHODS, COMMANDS, ENTRY_POINTS):
+        for point in metadata.entry_points(group=group):
+            found.setdefault(group, {})[point.name] = f"{point.dist.name} {point.dist.version}" if point.dist else "?"
+    return found
 
 
 def requirements() -> dict[str, Requirement]:
@@ -163,7 +208,7 @@ def check_mini() -> Check:
             with safe_open(path, framework="np") as file:
                 tensors += len(file.keys())
         except (SafetensorError, OSError) as error:
-            return Check("embedded model", False, f"{path.relative_to(MINI)}: {_one_line(error)}", advice)
+            return Check("embedded model", False, f"{path.relative_to(MINI).as_posix()}: {_one_line(error)}", advice)
         size += path.stat().st_size
     return Check("embedded model", True, f"{len(PARTS)} parts, {tensors} tensors, {size / 1e6:.1f} MB")
 
@@ -180,21 +225,31 @@ def check_flow() -> Check:
 def check_gpu() -> Check:
     import torch
 
+    from videoedit.models.device import choose_device, device_name
+
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         return Check("GPU", True, f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
-    if torch.backends.mps.is_available():
-        return Check("GPU", True, "Apple GPU (mps)")
+    if (place := choose_device(None)).type != "cpu":
+        return Check("GPU", True, device_name(place))
     return Check("GPU", None, "none", "the embedded model needs none; Stable Diffusion takes hours without one")
 
 
 def check_cpu() -> Check:
     """Cores, and instructions that make bfloat16 fast."""
-    about = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    about = cpu_info()
     fast = [name for flag, name in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX512")) if flag in about]
-    found = f"{cores} cores, " + (f"fast bfloat16 ({', '.join(fast)})" if fast else "no fast bfloat16")
+    found = f"{cores()} cores, " + (f"fast bfloat16 ({', '.join(fast)})" if fast else "no fast bfloat16")
     return Check("CPU", bool(fast) or None, found, "keep float32 on this CPU")
+
+
+def check_cache() -> Check:
+    """Place of fetched weights."""
+    from videoedit.files import cache_folder
+
+    folder = cache_folder()
+    writable = os.access(existing_parent(folder), os.W_OK)
+    return Check("cache", writable, str(folder), "set VIDEOEDIT_CACHE to a folder that can be written to")
 
 
 def check_memory() -> Check:

@@ -18,6 +18,8 @@ from videoedit.errors import OutputError
 if TYPE_CHECKING:
     import numpy as np
 
+DEVICES = r"con|prn|aux|nul|com\d|lpt\d"  # of Windows, which has no files of these names
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -53,7 +55,7 @@ def _umask() -> int:
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode())  # the same bytes on every system
 
 
 def check_name(name: str) -> str:
@@ -156,10 +158,11 @@ def digest_frames(frames: np.ndarray) -> str:
 def file_stem(text: str) -> str:
     """A file name for a text such as a prompt: ``A red car!`` -> ``a-red-car-5d41c2``; other texts, other names.
 
-    Lower-case words that stand in the name as they are need no hash: ``a red car`` -> ``a-red-car``.
+    Lower-case words that stand in the name as they are need no hash: ``a red car`` -> ``a-red-car``. One that names a
+    device of Windows does.
     """
     words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:48].strip("-")
-    if words and words.replace("-", " ") == text:
+    if words and words.replace("-", " ") == text and not re.fullmatch(DEVICES, words):
         return words
     return "-".join([*filter(None, [words]), hashlib.sha256(text.encode()).hexdigest()[:6]])
 

@@ -51,6 +51,7 @@ def edits(config: HybridConfig, models: Models, clip: Clip, steps: Steps) -> Ite
             contents=dict(zip(chosen.indices, keys.contents.values(), strict=True)),
             cuts=chosen.cuts,
             seed=c.seed,
+            device=models.device,
             title=prompt,
             prompt=prompt,
             file=f"edit-{file_stem(prompt)}.mp4",

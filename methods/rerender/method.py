@@ -142,6 +142,7 @@ def edits(config: RerenderConfig, models: Models, clip: Clip, steps: Steps) -> I
             contents={int(Path(name).stem): sha256 for name, sha256 in translated.contents.items()},
             cuts=chosen.cuts,
             seed=c.seed,
+            device=models.device,
             title=c.prompt,
             prompt=c.prompt,
             file=EDIT,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from videoedit.motion.cache import FlowCache
 from videoedit.motion.estimators import FlowEstimator, flow_name, flow_pair, load_flow
 from videoedit.runs.clip import Clip
 from videoedit.runs.steps import Step, Steps
+
+if TYPE_CHECKING:
+    import torch
 
 FRAMES, ALPHA = "frames", "alpha"  # the folders of finished frames, and of their opacity
 FLOW = "flow"  # the folder of the flow that was estimated
@@ -96,6 +99,7 @@ class Propagation:
     cuts: Sequence[int]
     seed: int
     name: str = "propagate"  # of the step
+    device: torch.device | None = None  # of the optical flow; without one, the best there is
     alpha: bool = False  # carry the opacity of the key frames in place of their colors
 
     @cached_property
@@ -104,7 +108,7 @@ class Propagation:
 
     @cached_property
     def estimator(self) -> FlowEstimator:
-        return load_flow(self.config.flow)
+        return load_flow(self.config.flow, self.device)
 
     @cached_property
     def pictures(self) -> Pictures:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +34,8 @@ def test_a_torchvision_for_another_torch_is_named(tmp_path: Path) -> None:
         "check = check_torch()\n"
         "print(check.ok, check.found, check.advice, sep='\\n')\n"
     )
-    environment = {"PYTHONPATH": f"{tmp_path}:{Path(doctor.__file__).parents[1]}", "PATH": "/usr/bin:/bin"}
+    path = os.pathsep.join([str(tmp_path), str(Path(doctor.__file__).parents[1])])
+    environment = os.environ | {"PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False, cwd=tmp_path
     )
@@ -91,6 +94,19 @@ def test_damaged_weights_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_disk_looks_at_the_nearest_folder_that_exists(tmp_path: Path) -> None:
     assert str(tmp_path) in doctor.check_disk(tmp_path / "a" / "b").found
+
+
+def test_a_report_of_a_defect_states_all_and_survives_what_is_broken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VIDEOEDIT_CACHE", str(tmp_path))
+    done = subprocess.run([sys.executable, "-m", "videoedit", "env", "--json"], capture_output=True, check=True)
+    facts = json.loads(done.stdout)
+    assert facts["versions"]["torch"] and facts["machine"]["cores"] >= 1 and facts["device"]
+    assert facts["cache"] == {"folder": str(tmp_path), "weights": []}
+    assert facts["plugins"]["videoedit.methods"].keys() >= {"rerender", "tuneavideo"}
+    monkeypatch.setattr(doctor, "hardware", lambda: 1 / 0)
+    assert doctor.installation()["machine"] == "not known: division by zero"
 
 
 def test_missing_flow_weights_are_no_fault(monkeypatch, tmp_path):

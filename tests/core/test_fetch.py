@@ -191,7 +191,11 @@ def test_cache_folder_obeys_the_environment(monkeypatch, tmp_path: Path) -> None
     monkeypatch.setenv("VIDEOEDIT_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
     monkeypatch.delenv("VIDEOEDIT_CACHE")
-    assert cache_folder() == Path.home() / ".cache" / "videoedit"
+    if sys.platform == "linux":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+        assert cache_folder() == tmp_path / "xdg/videoedit"
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        assert cache_folder() == Path.home() / ".cache" / "videoedit"
 
 
 # -- source archives and addresses -----------------------------------------------------------------------

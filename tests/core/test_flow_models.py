@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -153,6 +154,18 @@ def test_auto_without_weights_is_dis_and_says_so(caplog) -> None:
     assert "DIS" in caplog.text and "videoedit models fetch raft-sintel" in caplog.text
     caplog.clear()
     assert isinstance(load_flow("dis"), Dis) and not caplog.text
+
+
+def test_propagation_estimates_motion_on_the_device_of_its_run(tmp_path: Path) -> None:
+    from rerender.config import PropagateConfig
+    from rerender.stream import Propagation
+
+    pinned = {"source_sha256": FETCHABLE["raft-small"].pinned().pop()}
+    (tmp_path / "cache").mkdir()
+    save_file(raft_small(weights=None).state_dict(), tmp_path / "cache" / "raft-small.safetensors", pinned)
+    given: tuple[Any, ...] = (None, None, {}, {}, (), 0)
+    propagation = Propagation(PropagateConfig(flow="raft-small"), *given, device=torch.device("meta"))
+    assert propagation.estimator.device.type == "meta"
 
 
 def test_auto_takes_fetched_weights(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -540,6 +539,7 @@ except OutputError as error:
 
 
 def test_full_disk(tmp_path: Path, textured: tuple[bytes, int]) -> None:
+    resource = pytest.importorskip("resource")
     (tmp_path / "in.mp4").write_bytes(textured[0])
     write_video(tmp_path / "in2.mp4", read_video(tmp_path / "in.mp4").frames, 25)
     whole = (tmp_path / "in2.mp4").stat().st_size

@@ -6,17 +6,19 @@ No driver and no package: the browser's DevTools protocol is JSON, each message 
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 CHROMIUM = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
+if sys.platform == "win32":
+    CHROMIUM = None  # its pipes have no numbers there
 OPTIONS = (
     "--headless",
     "--no-sandbox",
@@ -37,6 +39,8 @@ class Browser:
 
     def __init__(self, profile: Path) -> None:
         assert CHROMIUM
+        import fcntl
+
         commands, self._out = os.pipe()
         self._in, answers = os.pipe()
         theirs = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (commands, answers)]

@@ -4,55 +4,51 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
+import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
-KILLS = 10
-TIMES = re.compile(r"(seconds|memory|created|elapsed|cpu|speed|_at$|key$)")
-SCRIPT = """
-import os, random, signal, sys, time
-from pathlib import Path
-import torch
-import videoedit.deliver, videoedit.evaluation.page.comparison, videoedit.models.loading
+from videoedit.conformance.kills import is_killed, start
 from videoedit.evaluation import run_suite
 
-torch.set_num_threads(1)
-suite, work, wanted = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+KILLS = 10
+TIMES = re.compile(r"(seconds|memory|created|elapsed|cpu|speed|_at$|key$)")
 
-def start(folder):  # forked, so that imports are paid once
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            run_suite(suite, ["tint", "tintall"], folder)
-            code = 0
-        finally:
-            os._exit(code)
-    return child
 
-began = time.monotonic()
-assert os.waitpid(start(work / "calm"), 0)[1] == 0
-length, rng, kills, rounds = time.monotonic() - began, random.Random(5), 0, 0
-while kills < wanted:
-    folder, finished = work / f"killed-{rounds}", False
-    while not finished:
-        child, deadline = start(folder), time.monotonic() + rng.uniform(0.02, 0.9) * length
-        while not finished and (kills == wanted or time.monotonic() < deadline):
-            pid, code = os.waitpid(child, os.WNOHANG)
-            assert code == 0, code
-            finished = pid != 0
-            time.sleep(0.005)
-        if not finished:
-            os.kill(child, signal.SIGKILL)
-            finished = os.waitpid(child, 0)[1] == 0
-            kills += not finished
-    rounds += 1
-print(kills, "kills")
-"""
+def compare(suite: Path, folder: Path) -> None:
+    run_suite(suite, ["tint", "tintall"], folder)
+
+
+def main(suite: Path, work: Path, wanted: int) -> None:
+    """Kill runs of a suite so many times; imports are paid once, before the first."""
+    import torch
+
+    import videoedit.deliver
+    import videoedit.evaluation.page.comparison
+    import videoedit.models.loading  # noqa: F401
+
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    _finish(start(compare, suite, work / "calm"))
+    length, rng, kills, rounds = time.monotonic() - began, random.Random(5), 0, 0
+    while kills < wanted:
+        folder = work / f"killed-{rounds}"
+        while kills < wanted and is_killed(start(compare, suite, folder), rng.uniform(0.02, 0.9) * length):
+            kills += 1
+        _finish(start(compare, suite, folder))
+        rounds += 1
+    print(kills, "kills")
+
+
+def _finish(process: BaseProcess) -> None:
+    process.join()
+    assert process.exitcode == 0, process.exitcode
 
 
 def plain(value: object) -> object:
@@ -74,9 +70,13 @@ def outcome(folder: Path) -> tuple[object, dict[str, bytes]]:
 def test_kill_9_at_random_moments_changes_nothing(tint_suite, tmp_path: Path):
     suite, work = tint_suite(metrics=["strength", "psnr", "flicker_ratio"]), tmp_path / "work"
     path = os.pathsep.join([str(Path(__file__).with_name("plugin")), *filter(None, sys.path)])
-    command = [sys.executable, "-c", SCRIPT, str(suite), str(work), str(KILLS)]
+    command = [sys.executable, __file__, str(suite), str(work), str(KILLS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path})
     assert done.returncode == 0 and f"{KILLS} kills" in done.stdout, done.stderr
     for folder in work.glob("killed-*"):
         assert outcome(folder) == outcome(work / "calm")
         assert [path for path in folder.rglob(".*") if path.name not in (".lock", ".bench.json")] == []
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -429,6 +428,7 @@ def test_refuses_damaged_and_foreign_files(tmp_path: Path) -> None:
 def test_full_disk_is_one_clear_error_and_keeps_the_old_state(tmp_path: Path) -> None:
     state = tmp_path / "tune.state.safetensors"
     Job().run(steps=1, state_path=state)
+    resource = pytest.importorskip("resource")
     kept, limits = state.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))

@@ -1,4 +1,4 @@
-"""Runs killed with SIGKILL at random moments and called again must end with the bytes of a calm run."""
+"""Runs killed outright at random moments and called again must end with the bytes of a calm run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from videoedit.pipeline import run_method
 from videoedit.plugins import get_method
 from videoedit.runs.folder import RECORD, UNFINISHED, read_workspace
 
-ERROR = "error.txt"  # in which a forked run leaves the line it failed with
+ERROR = "error.txt"  # in which the process of a run leaves the line it failed with
 TIMED = (RECORD, "report.json", "report.html", ".lock")  # these tell how long things took
 
 
@@ -39,13 +40,13 @@ def kill_runs(method: str, settings: Mapping[str, Any], work: Path, kills: int) 
     """Kill runs of a method in new folders of `work` so many times; returns a line that says so.
 
     Raises MethodError if a run, called again until it finished, differs from a calm one or leaves unfinished work.
-    Children are forked, so that imports are paid once: call it in a process without threads.
+    Linux forks its children, so that imports are paid once: call it in a process without threads.
     """
     spec = get_method(method)
     spec.load("edits")
     config: ClipConfig = build_config(spec.load("config"), settings)
     began = time.monotonic()
-    _finish(_start(method, config, work / "calm"), work)
+    _finish(start(_run, method, config, work / "calm"), work)
     length = time.monotonic() - began
     calm = _outputs(work / "calm")
     endings = "|".join(re.escape(ending) for ending in UNFINISHED)
@@ -54,9 +55,9 @@ def kill_runs(method: str, settings: Mapping[str, Any], work: Path, kills: int) 
     rng, killed, rounds = random.Random(5), 0, 0
     while killed < kills:
         folder = work / f"killed-{rounds}"
-        while killed < kills and _is_killed(_start(method, config, folder), rng.uniform(0.02, 0.9) * length):
+        while killed < kills and is_killed(start(_run, method, config, folder), rng.uniform(0.02, 0.9) * length):
             killed += 1
-        _finish(_start(method, config, folder), work)
+        _finish(start(_run, method, config, folder), work)
         found = _outputs(folder)
         if other := sorted(name for name in calm.keys() | found.keys() if calm.get(name) != found.get(name)):
             raise MethodError(f"a run ends with other bytes in {other[0]}")
@@ -64,39 +65,39 @@ def kill_runs(method: str, settings: Mapping[str, Any], work: Path, kills: int) 
     return f"{kills} kills in {rounds} runs of {length:.1f} s; all ended with the same bytes"
 
 
-def _start(method: str, config: ClipConfig, folder: Path) -> int:
-    """The process of a run."""
-    child = os.fork()
-    if child == 0:
-        try:
-            run_method(method, config, folder)
-            os._exit(0)
-        except BaseException as error:
-            (folder.parent / ERROR).write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
-            os._exit(1)
-    return child
+def start(work: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """A process that does some work; where the system allows, it need not import anything again."""
+    process = get_context("fork" if sys.platform == "linux" else "spawn").Process(target=work, args=arguments)
+    process.start()
+    return process
 
 
-def _finish(child: int, work: Path) -> None:
-    if os.waitpid(child, 0)[1] != 0:
+def is_killed(process: BaseProcess, seconds: float) -> bool:
+    """Kill a process after some time; False if it had ended by then."""
+    process.join(seconds)
+    process.kill()
+    process.join()
+    return (process.exitcode or 0) < 0
+
+
+def _run(method: str, config: ClipConfig, folder: Path) -> None:
+    try:
+        run_method(method, config, folder)
+    except BaseException as error:
+        (folder.parent / ERROR).write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+        sys.exit(1)
+
+
+def _finish(process: BaseProcess, work: Path) -> None:
+    process.join()
+    if process.exitcode:
         raise MethodError(f"a run fails: {(work / ERROR).read_text(encoding='utf-8')}")
-
-
-def _is_killed(child: int, seconds: float) -> bool:
-    """Kill a run after some time; False if it was done by then."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return False
-        time.sleep(0.005)
-    os.kill(child, signal.SIGKILL)
-    return os.waitpid(child, 0)[1] != 0
 
 
 def _outputs(folder: Path) -> dict[str, str]:
     """Hashes of all that a run makes, also what it should have tidied up, except records of time."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name not in TIMED]
-    hashes = {str(path.relative_to(folder)): file_sha256(path) for path in files}
+    hashes = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
     record = read_workspace(folder) or {}
     return hashes | {part: json.dumps(record[part]) for part in ("metrics", "plots", "notes")}
 

@@ -70,7 +70,7 @@ def load_clip(folder: Path = MINI_CLIP) -> ClipModel:
 @functools.lru_cache(maxsize=4)
 def load_processed_clip(model_folder: Path, processor_folder: Path) -> ClipModel:
     """Load a `CLIPModel` of the hub with the processor it is used with, on a GPU if there is one; never downloads."""
-    from videoedit.motion.estimators import best_device
+    from videoedit.models.device import choose_device
 
     model, tokenizer = _load(model_folder, processor_folder)
     settings = read_json(processor_folder / "preprocessor_config.json")
@@ -82,7 +82,7 @@ def load_processed_clip(model_folder: Path, processor_folder: Path) -> ClipModel
         mean=settings.get("image_mean", _MEAN),
         std=settings.get("image_std", _STD),
     )
-    return ClipModel(model.to(best_device()), tokenizer, prepare)
+    return ClipModel(model.to(choose_device(None)), tokenizer, prepare)
 
 
 def _side(size: int | dict[str, int]) -> int:

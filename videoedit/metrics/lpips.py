@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from videoedit.errors import ShapeError, WeightsError
 from videoedit.metrics.sample import Figure, Sample
 from videoedit.metrics.weights import LPIPS, find_weights
+from videoedit.models.device import choose_device
 from videoedit.models.weights import first_line
-from videoedit.motion.estimators import best_device
 
 SMALLEST = 31  # pixels; of smaller pictures AlexNet's third layer sees nothing
 TAPS = (1, 4, 7, 9, 11)  # the outputs of AlexNet's five rectified convolutions
@@ -84,7 +84,7 @@ def load_lpips(path: Path) -> Lpips:
             f"{path} does not hold the weights of LPIPS on AlexNet ({first_line(error)}); "
             "delete it, and `videoedit models fetch lpips` gets them"
         ) from error
-    return network.eval().requires_grad_(False).to(best_device())
+    return network.eval().requires_grad_(False).to(choose_device(None))
 
 
 def difference_maps(network: Lpips, frames: np.ndarray, others: np.ndarray) -> list[Maps]:

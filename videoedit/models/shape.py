@@ -41,9 +41,9 @@ class ModelShape:
     @staticmethod
     def read(folder: Path) -> ModelShape:
         """From a diffusers folder."""
-        unet = json.loads((folder / "unet/config.json").read_text())
-        vae = json.loads((folder / "vae/config.json").read_text())
-        text = json.loads((folder / "text_encoder/config.json").read_text())
+        unet = json.loads((folder / "unet/config.json").read_text("utf-8"))
+        vae = json.loads((folder / "vae/config.json").read_text("utf-8"))
+        text = json.loads((folder / "text_encoder/config.json").read_text("utf-8"))
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
         parts = ("unet", "vae", "text_encoder")
         files = [p for part in parts for p in (folder / part).glob("*.safetensors")]

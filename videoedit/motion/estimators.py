@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from videoedit.errors import ConfigError, InputError, MethodError, ShapeError, WeightsError
+from videoedit.models.device import choose_device
 from videoedit.models.fetch import FETCHABLE, fetched
 from videoedit.models.weights import first_line
 from videoedit.motion.cache import FlowCache
@@ -121,7 +122,7 @@ class Raft:
         except RuntimeError as error:
             raise WeightsError(f"these are not the weights of RAFT {size}: {first_line(error)}") from error
         try:
-            self.device = torch.device(device) if device else best_device()
+            self.device = choose_device(device)
             self.network.to(self.device)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"optical flow cannot run on device {str(device)!r}: {first_line(error)}") from error
@@ -152,12 +153,6 @@ def _at_working_size(
     size = round(height * scale), round(width * scale)
     resized = F.interpolate(pictures, size, mode="bilinear", align_corners=False, antialias=True)
     return resize_flow(estimate(resized), (width, height))
-
-
-def best_device() -> torch.device:
-    """A GPU if there is one."""
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return accelerator or torch.device("cpu")
 
 
 # -- DIS -------------------------------------------------------------------------------------------------

@@ -8,14 +8,13 @@ be killed at any moment.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from videoedit.errors import OutputError
 from videoedit.files import explain_os_error, file_sha256, inside, refuse_links, write_text
@@ -170,15 +169,14 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def lock_folder(folder: Path) -> IO[str]:
-    """Hold a folder until the file that is returned is closed; OutputError if another process holds it."""
+def lock_folder(folder: Path) -> contextlib.AbstractContextManager[Any]:
+    """Hold a folder for the length of a block, or of this process; OutputError if another one holds it."""
+    from filelock import FileLock, Timeout
+
     path = folder / ".lock"
     if path.is_symlink():
         raise OutputError(f"{path} is a link; remove it, or choose another folder with -o")
-    handle = path.open("a")
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        handle.close()
+        return FileLock(path).acquire(blocking=False)
+    except Timeout as error:
         raise OutputError(f"another videoedit is working in {folder}; wait for it or use -o") from error
-    return handle

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import resource
+import re
 import sys
 import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+CPU_INFO, STATUS = Path("/proc/cpuinfo"), Path("/proc/self/status")  # Linux tells more than other systems
 VERSIONED = ("videoedit", "torch", "diffusers", "transformers", "safetensors", "av", "numpy", "opencv-python-headless")
 
 
@@ -27,38 +28,54 @@ def environment() -> dict[str, Any]:
 def hardware() -> dict[str, Any]:
     """The machine, for who compares times."""
     import psutil
-    import torch
 
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    gpu = {"gpu": torch.cuda.get_device_name(0)} if torch.cuda.is_available() else {}
-    return {"cpu": cpu, "cores": cores, "memory_gb": round(psutil.virtual_memory().total / 2**30, 1), **gpu}
+    from videoedit.models.device import choose_device, device_name
+
+    named = re.search(r"^model name\s*: (.+)$", cpu_info(), re.MULTILINE)
+    cpu = named[1].strip() if named else platform.processor() or platform.machine()
+    gpu = {"gpu": device_name(place)} if (place := choose_device(None)).type != "cpu" else {}
+    return {"cpu": cpu, "cores": cores(), "memory_gb": round(psutil.virtual_memory().total / 2**30, 1), **gpu}
+
+
+def cpu_info() -> str:
+    """All that Linux tells of the processor; empty on other systems."""
+    return CPU_INFO.read_text("utf-8", errors="replace") if CPU_INFO.is_file() else ""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    import psutil
+
+    allowed = getattr(psutil.Process(), "cpu_affinity", None)  # not on macOS
+    return len(allowed()) if allowed else psutil.cpu_count() or 1
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process and of the child processes that have ended."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
+    """CPU time of this process and of the child processes that have ended (Windows does not tell theirs)."""
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
 
 
 def reset_peak() -> None:
     """Start a new peak where the system allows it (Linux: VmHWM; CUDA: its allocator)."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        STATUS.with_name("clear_refs").write_text("5", encoding="utf-8")
     torch = _cuda()
     if torch:
         torch.cuda.reset_peak_memory_stats()
 
 
 def peak_mb() -> float:
+    """Peak since the last `reset_peak`; Windows: since the start, macOS: what is taken now."""
+    import psutil
+
     torch = _cuda()
     if torch:
         return float(torch.cuda.max_memory_allocated()) / 2**20
-    with contextlib.suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return float(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if STATUS.is_file() and (peak := re.search(r"^VmHWM:\s*(\d+) kB$", STATUS.read_text("utf-8"), re.MULTILINE)):
+        return int(peak[1]) / 1024
+    memory = psutil.Process().memory_info()
+    return float(getattr(memory, "peak_wset", memory.rss)) / 2**20
 
 
 def _cuda() -> Any:

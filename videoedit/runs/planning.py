@@ -90,7 +90,9 @@ def measure_throughput(device: str | None = None) -> float:
     """Matrix throughput of this machine in floating point operations a second; takes about 0.3 s."""
     import torch
 
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    from videoedit.models.device import choose_device
+
+    where = choose_device(device)
     a = torch.ones(1024, 1024, device=where)
     a @ a
     count, began = 0, time.perf_counter()

@@ -187,7 +187,7 @@ class Steps:
                 folders |= {self.workspace.path(file).parent for file in step["files"]}
         folders.discard(self.workspace.folder)  # which holds more than parts
         for path in [path for folder in folders if folder.is_dir() for path in folder.iterdir()]:
-            if str(path.relative_to(self.workspace.folder)) not in known:
+            if path.relative_to(self.workspace.folder).as_posix() not in known:
                 remove(path)
 
     def _known_files(self) -> set[str]:

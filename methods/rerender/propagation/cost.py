@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from rerender.config import PropagateConfig
+from videoedit.runs.machine import cores
 from videoedit.runs.planning import StagePlan
 
 # CPU seconds a million pixels, frame and direction, from benchmarks/results/patchmatch.json
@@ -15,7 +14,7 @@ WORTH = 4.0  # CPU seconds of work that are worth another worker, whose start ta
 
 def worthwhile_workers(steps: int, pixels: int, config: PropagateConfig) -> int:
     """Workers for so many frames and directions of so many pixels: one a core, none that costs more than it saves."""
-    return max(1, min(len(os.sched_getaffinity(0)), round(steps * _cost(config) * pixels / 1e6 / WORTH)))
+    return max(1, min(cores(), round(steps * _cost(config) * pixels / 1e6 / WORTH)))
 
 
 def propagation_stage(config: PropagateConfig, frames: int, keys: int, size: tuple[int, int]) -> StagePlan:

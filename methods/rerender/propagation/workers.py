@@ -2,7 +2,8 @@
 
 Workers are fresh interpreters, neither forks nor children of `multiprocessing`: they never import the caller's main
 module, so a script needs no ``if __name__ == "__main__"``. Each works on one thread, so that results do not depend on
-how many there are. A worker ends with its parent.
+how many there are. Jobs go to its standard input, news of them come from its standard output, as pickles. A worker
+ends with its parent.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ import contextlib
 import logging
 import os
 import pickle
+import queue
 import signal
 import subprocess
 import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from videoedit.errors import MethodError, ToolError, VideoEditError
 
@@ -30,7 +30,7 @@ GIVEN_UP = (
     "worker {death} at {name}, and so did the one before it; what is finished is kept: free some memory, or take "
     "fewer workers (--workers 1) or a smaller --size, and give the command again"
 )
-STARTUP = "import sys; sys.path[:] = {path!r}; from rerender.propagation.workers import serve; serve({handle})"
+STARTUP = "import sys; sys.path[:] = {path!r}; from rerender.propagation.workers import serve; serve()"
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 
 
@@ -61,49 +61,50 @@ def run_jobs(
     drawn, ready = iter(jobs), deque[Job]()
     failures: list[Exception] = []
     deaths = Counter[str]()
-    with _crew(context, workers) as crew:
+    with _crew(context, workers) as (crew, news):
         while True:
             for worker in crew:
                 if not worker.job and not failures and (job := ready.popleft() if ready else next(drawn, None)):
                     worker.begin(job)
-            busy = {worker.connection: worker for worker in crew if worker.job}
-            if not busy:
+            if not any(worker.job for worker in crew):
                 break
-            for connection in wait(list(busy)):
-                worker = busy[connection]  # type: ignore[index]
-                job, (event, value) = worker.job, worker.hear()
-                assert job is not None
-                if event == "step":
-                    advance(1)
-                elif event == "done":
-                    ready.extend(follow(job))
-                elif event == "failed":
-                    failures.append(value)
-                elif event == "warning":
-                    logger.warning("%s", value)
-                elif event == "died":
-                    advance(-worker.steps)
-                    deaths[job.name] += 1
-                    crew[crew.index(worker)] = _Worker(worker.context)
-                    if deaths[job.name] < ATTEMPTS:
-                        logger.warning("worker %s at %s, which is now done once more", value, job.name)
-                        ready.appendleft(job)
-                    else:
-                        failures.append(ToolError(GIVEN_UP.format(death=value, name=job.name)))
+            worker, event, value = news.get()
+            job = worker.hear(event)
+            if event == "step":
+                advance(1)
+            elif event == "done":
+                ready.extend(follow(job))
+            elif event == "failed":
+                failures.append(value)
+            elif event == "warning":
+                logger.warning("%s", value)
+            elif event == "died":
+                worker.dismiss()
+                crew[crew.index(worker)] = _Worker(worker.context, news)
+                if not job:
+                    continue
+                advance(-worker.steps)
+                deaths[job.name] += 1
+                if deaths[job.name] < ATTEMPTS:
+                    logger.warning("worker %s at %s, which is now done once more", value, job.name)
+                    ready.appendleft(job)
+                else:
+                    failures.append(ToolError(GIVEN_UP.format(death=value, name=job.name)))
     if failures:
         raise failures[0]
 
 
 @contextlib.contextmanager
-def _crew(context: Any, workers: int) -> Iterator[list[_Worker]]:
-    """So many workers; none outlives the block."""
+def _crew(context: Any, workers: int) -> Iterator[tuple[list[_Worker], _News]]:
+    """So many workers, and the news from them; none outlives the block."""
     try:
         packed = pickle.dumps(context)
     except Exception as error:
         raise MethodError(f"the flow estimator cannot be sent to worker processes: {error}") from error
-    crew = [_Worker(packed) for _ in range(workers)]
+    news: _News = queue.SimpleQueue()
+    crew = [_Worker(packed, news) for _ in range(workers)]
     try:
-        yield crew
+        yield crew, news
     finally:
         for worker in crew:
             worker.dismiss()
@@ -112,77 +113,101 @@ def _crew(context: Any, workers: int) -> Iterator[list[_Worker]]:
 class _Worker:
     """A process that runs one job after another, as its parent sees it."""
 
-    def __init__(self, context: bytes) -> None:
+    def __init__(self, context: bytes, news: _News) -> None:
         self.context = context
         self.fresh = True
         self.job: Job | None = None
         self.steps = 0  # of the present job
-        self.connection, theirs = Pipe()
-        code = STARTUP.format(path=sys.path, handle=theirs.fileno())
+        command = [sys.executable, "-c", STARTUP.format(path=sys.path)]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.PIPE,  # says nothing; it closes when this process ends
-            env=os.environ | ONE_THREAD,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | ONE_THREAD
         )
-        theirs.close()
+        assert self.process.stdin and self.process.stdout
+        self.input, self.output = self.process.stdin, self.process.stdout
+        self.listener = threading.Thread(target=self._listen, args=(news,), daemon=True)
+        self.listener.start()
 
     def begin(self, job: Job) -> None:
         self.job, self.steps = job, 0
-        with contextlib.suppress(OSError):  # it is dead: `hear` says so
+        with contextlib.suppress(OSError):  # it is dead: that will be news
             if self.fresh:
-                self.connection.send_bytes(self.context)  # now and not at once, so that all start at the same time
+                self.input.write(self.context)  # now and not at once, so that all start at the same time
                 self.fresh = False
-            self.connection.send(job)
+            _send(self.input, job)
 
-    def hear(self) -> tuple[str, Any]:
-        """The next news: ("step" | "done" | "failed" | "warning" | "died", value)."""
+    def _listen(self, news: _News) -> None:
+        """Hand on what the worker says, ("step" | "done" | "failed" | "warning", value), and at the end how it died."""
         try:
-            event, value = self.connection.recv()
-        except (EOFError, OSError):
-            event, value = "died", self._obituary()
+            while True:
+                news.put((self, *pickle.load(self.output)))
+        except (EOFError, OSError, pickle.UnpicklingError):
+            news.put((self, "died", self._obituary()))
+
+    def hear(self, event: str) -> Job | None:
+        """Take note of news; returns the job that they are of."""
+        job = self.job
         self.steps += event == "step"
         if event in ("done", "failed", "died"):
             self.job = None
-        return event, value
+        return job
 
     def _obituary(self) -> str:
         code = self.process.wait()
         if code >= 0:
             return f"{self.process.pid} ended with exit code {code}"
-        hint = " (often the system ran out of memory)" if code == -signal.SIGKILL else ""
-        return f"{self.process.pid} was killed by {signal.Signals(-code).name}{hint}"
+        name = signal.Signals(-code).name
+        hint = " (often the system ran out of memory)" if name == "SIGKILL" else ""
+        return f"{self.process.pid} was killed by {name}{hint}"
 
     def dismiss(self) -> None:
-        self.connection.close()
         self.process.kill()
-        self.process.communicate()
+        self.listener.join()
+        self.output.close()
+        with contextlib.suppress(OSError):  # what it was not told any more
+            self.input.close()
 
 
-def serve(handle: int) -> None:
-    """The life of a worker: jobs come over the connection `handle`, news of them go back, until it is closed."""
+_News = queue.SimpleQueue[tuple[_Worker, str, Any]]
+
+
+def _send(pipe: IO[bytes], value: Any) -> None:
+    pipe.write(pickle.dumps(value))
+    pipe.flush()
+
+
+def serve() -> None:
+    """The life of a worker: jobs come over the standard input, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    connection = Connection(handle)
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        context = connection.recv()
+    news = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print is no news
+    jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(jobs,), daemon=True).start()
+    with contextlib.suppress(OSError):  # nobody listens any more
+        context = jobs.get()
         import cv2
 
         cv2.setNumThreads(1)
-        logging.getLogger().addHandler(_Forward(connection))
+        logging.getLogger().addHandler(_Forward(news))
         while True:
-            job: Job = connection.recv()
-            connection.send(_outcome(job, context, connection))
+            job: Job = jobs.get()
+            _send(news, _outcome(job, context, news))
 
 
-def _end_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)
-    os._exit(1)
-
-
-def _outcome(job: Job, context: Any, connection: Connection) -> tuple[str, Any]:
+def _receive(jobs: queue.SimpleQueue[Any]) -> None:
+    """Queue what the parent sends; end the process with it, or over what cannot be read."""
     try:
-        job.run(context, lambda: connection.send(("step", None)))
+        while True:
+            jobs.put(pickle.load(sys.stdin.buffer))
+    except EOFError:
+        os._exit(1)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        os._exit(1)
+
+
+def _outcome(job: Job, context: Any, news: IO[bytes]) -> tuple[str, Any]:
+    try:
+        job.run(context, lambda: _send(news, ("step", None)))
     except VideoEditError as error:
         return "failed", type(error)(f"{job.name}: {error}")
     except BrokenPipeError:
@@ -196,10 +221,10 @@ def _outcome(job: Job, context: Any, connection: Connection) -> tuple[str, Any]:
 class _Forward(logging.Handler):
     """Warnings of a worker are the parent's to show."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, news: IO[bytes]) -> None:
         super().__init__(logging.WARNING)
-        self.connection = connection
+        self.news = news
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith(("videoedit", "rerender")):
-            self.connection.send(("warning", record.getMessage()))
+            _send(self.news, ("warning", record.getMessage()))
