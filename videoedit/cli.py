@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from videoedit import __version__
-from videoedit.errors import VideoEditError
+from videoedit.errors import VideoEditError, printable
 from videoedit.evaluation.commands import app as bench_app
 from videoedit.plugins import COMMANDS, METHODS, Flag, MethodSpec
 from videoedit.runs.interrupt import interrupt_on_sigterm
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if debug or not (line := _one_line(error)):
             raise
-        sys.stderr.write(f"error: {line}\n")
+        sys.stderr.write(f"error: {printable(line)}\n")
         sys.exit(2)
 
 
@@ -83,6 +83,10 @@ def _one_line(error: Exception) -> str:
     """The message of an expected error; empty for a defect of ours."""
     if isinstance(error, VideoEditError):
         return " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "not enough memory" in str(error):
+        return "not enough memory for this; take fewer frames (--frames), a smaller --size, or another machine"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}; check the name and its permissions"
     if hasattr(error, "format_message"):  # wrong flags and arguments
         return " ".join(error.format_message().split())
     return ""

@@ -209,6 +209,7 @@ def _pictured(
     files, size = iter(_pictures(done.clip, edit)), done.clip.output_size
     opacities: Iterable[Any] = itertools.repeat(None) if alpha is None else alpha
     for frame, opacity in zip(frames, opacities, strict=False):
+        done.steps.preview.add(frame)
         if file := next(files, None):
             shown = None if opacity is None else stretch_frames(opacity, size)[..., 0]
             write_frame(done.steps.path(file), stretch_frames(frame, size), shown)

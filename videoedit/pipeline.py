@@ -104,6 +104,7 @@ def run_method(
             result = call.walk(steps)
         call.check_clip()
         steps.sweep()
+        steps.preview.finish()
         _finish(workspace, call, before)
         progress.say(f"report: {workspace.path(REPORT)}")
     return result

@@ -111,7 +111,9 @@ class Rerender(ExitStack):
             for index, frame in clip.pick(todo):
                 if index in (0, *chosen.cuts):
                     translator.start_shot()
-                write_image(self.steps.path(_key_file(index)), translator.translate(frame, index))
+                edited = translator.translate(frame, index)
+                write_image(self.steps.path(_key_file(index)), edited)
+                self.steps.preview.add(edited)
                 translator.save(state)
                 advance()
 

@@ -37,14 +37,14 @@ def save_adapter(path: str | Path, video_unet: VideoUNet, metadata: Mapping[str,
         save_file(tensors | {BASE_SAMPLE: video_unet.base_sample()}, temporary, metadata={"videoedit": text})
 
 
-def load_adapter(path: str | Path, video_unet: VideoUNet) -> dict[str, Any]:
+def load_adapter(path: str | Path, video_unet: VideoUNet, *, allow_pickle: bool = False) -> dict[str, Any]:
     """Load `save_adapter`'s file into a network made alike, and return its metadata.
 
     `WeightsError` if it was made with other options or on another image model. An adapter of the official
-    benchmark code (``.pth``, LOVEU-TGVE) has no metadata and is taken as it is.
+    benchmark code (``.pth``, LOVEU-TGVE) has no metadata and is taken as it is, with `allow_pickle`.
     """
     path = Path(path)
-    tensors = read_tensors(path)
+    tensors = read_tensors(path, allow_pickle=allow_pickle)
     metadata: dict[str, Any] = {}
     if path.suffix == ".safetensors":
         metadata = read_metadata(path)

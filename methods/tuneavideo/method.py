@@ -22,7 +22,7 @@ from videoedit.diffusion import latents as codec
 from videoedit.diffusion.guidance import guided
 from videoedit.diffusion.inversion import ddim_invert
 from videoedit.diffusion.prompts import encode_prompts
-from videoedit.diffusion.sampling import Denoiser, ddim_sample
+from videoedit.diffusion.sampling import Denoiser, StepInfo, ddim_sample
 from videoedit.errors import ShapeError
 from videoedit.files import file_stem
 from videoedit.metrics import psnr
@@ -139,7 +139,7 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
         """DDIM inversion with the tuned network on the empty prompt (official: no guidance)."""
         settings, mean = self.config.invert, self.posterior.mean
         if settings.latents is not None:
-            given = load_inv_latents(settings.latents)
+            given = load_inv_latents(settings.latents, allow_pickle=self.config.allow_pickle)
             if given.shape != mean.shape:
                 raise ShapeError(
                     f"{settings.latents} holds latents of shape {list(given.shape)} (batch, frames, channels, height, "
@@ -154,7 +154,17 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
     def _sample(self, label: str, denoise: Denoiser, steps: int) -> Tensor:
         noise = self.noise.tensors["latents"].to(self.models.device)
         with self.steps.progress.stage(label, steps) as advance:
-            return ddim_sample(denoise, noise, self.models.scheduler, steps, callback=lambda _: advance())
+
+            def done(step: StepInfo) -> None:
+                advance()
+                self.steps.preview.show(lambda: self._first_frame(step))
+
+            return ddim_sample(denoise, noise, self.models.scheduler, steps, callback=done)
+
+    def _first_frame(self, step: StepInfo) -> np.ndarray:
+        """The first frame of noisy latents, uint8 [H, W, 3], for a look at unfinished work."""
+        assert step.latents is not None
+        return codec.pixels_to_frames(codec.decode(self.models.vae, step.latents[:, :1]))[0]
 
     # -- what they share -------------------------------------------------------------------------------
 
@@ -164,7 +174,7 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
         generator = torch.Generator().manual_seed(self.seed)
         unet = VideoUNet(self.models.unet, **self.config.network.model_dump(), generator=generator)
         if self.config.adapter:
-            load_adapter(self.config.adapter, unet)
+            load_adapter(self.config.adapter, unet, allow_pickle=self.config.allow_pickle)
         return unet
 
     @property

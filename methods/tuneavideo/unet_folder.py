@@ -42,8 +42,13 @@ def damaged(path: Path, error: Exception) -> WeightsError:
     return WeightsError(f"{path} is damaged or no weight file ({first_line(error)}); copy or download it again")
 
 
-def read_weights(path: Path) -> Any:
-    """The contents of a safetensors file, or of a pickle read with ``weights_only`` (runs no code)."""
+def read_weights(path: Path, *, allow_pickle: bool = False) -> Any:
+    """The contents of a safetensors file; if allowed, of a pickle, read with ``weights_only`` (runs no code)."""
+    if path.suffix != ".safetensors" and not allow_pickle and path.exists():
+        raise WeightsError(
+            f"{path} is a pickle, which can hide programs; expected safetensors: "
+            "convert it, or allow pickles (--allow-pickle, allow_pickle=True) if you trust the source"
+        )
     try:
         return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except FileNotFoundError:
@@ -52,18 +57,18 @@ def read_weights(path: Path) -> Any:
         raise damaged(path, error) from None
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
     """The tensors of a weight file by name."""
-    state = read_weights(path)
+    state = read_weights(path, allow_pickle=allow_pickle)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} is not a table of tensors; expected the weights of a UNet")
     return state
 
 
-def load_inv_latents(path: str | Path) -> Tensor:
+def load_inv_latents(path: str | Path, *, allow_pickle: bool = False) -> Tensor:
     """An inverted latent ``[1, F, C, h, w]``, float32, from an official ``inv_latents/*.pt`` or a file of ours."""
     path = Path(path)
-    latents, frames_axis = read_weights(path), 2
+    latents, frames_axis = read_weights(path, allow_pickle=allow_pickle), 2
     if path.suffix == ".safetensors":
         latents, frames_axis = latents.get("latents"), 1
     if not isinstance(latents, Tensor) or latents.ndim != 5 or len(latents) != 1:
@@ -83,7 +88,7 @@ def load_unet(folder: str | Path, *, allow_pickle: bool = False) -> tuple[UNet2D
     is_video = check_kind(config, folder)
     tensors: dict[str, Tensor] = {}
     temporal: dict[str, Tensor] = {}
-    for name, tensor in read_tensors(weight_file(folder, allow_pickle)).items():
+    for name, tensor in read_tensors(weight_file(folder, allow_pickle), allow_pickle=allow_pickle).items():
         (temporal if "_temp." in name else tensors)[name] = tensor.float()
     if is_video:
         check_temporal(temporal, tensors, folder)

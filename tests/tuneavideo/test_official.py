@@ -109,7 +109,7 @@ def test_other_configs_are_not_official():
 def test_inverted_latents(tmp_path):
     latents = torch.randn(1, 4, 6, 3, 5)
     torch.save(latents.half(), tmp_path / "ddim_latent-500.pt")
-    loaded = load_inv_latents(tmp_path / "ddim_latent-500.pt")
+    loaded = load_inv_latents(tmp_path / "ddim_latent-500.pt", allow_pickle=True)
     assert loaded.shape == (1, 6, 4, 3, 5) and loaded.dtype == torch.float32
     assert torch.equal(loaded, latents.half().float().transpose(1, 2))
     save_file({"latents": loaded}, tmp_path / "inverted.safetensors")
@@ -118,13 +118,13 @@ def test_inverted_latents(tmp_path):
 
 def test_other_files_are_no_latents(tmp_path):
     with pytest.raises(WeightsError, match="does not exist"):
-        load_inv_latents(tmp_path / "none.pt")
+        load_inv_latents(tmp_path / "none.pt", allow_pickle=True)
     torch.save({"latents": torch.zeros(1)}, tmp_path / "table.pt")
     with pytest.raises(WeightsError, match="holds no inverted latent"):
-        load_inv_latents(tmp_path / "table.pt")
+        load_inv_latents(tmp_path / "table.pt", allow_pickle=True)
     (tmp_path / "cut.pt").write_bytes((tmp_path / "table.pt").read_bytes()[:200])
     with pytest.raises(WeightsError, match="damaged"):
-        load_inv_latents(tmp_path / "cut.pt")
+        load_inv_latents(tmp_path / "cut.pt", allow_pickle=True)
     save_file({"mean": torch.zeros(1, 2, 4, 3, 3)}, tmp_path / "posterior.safetensors")
     with pytest.raises(WeightsError, match="holds no inverted latent"):
         load_inv_latents(tmp_path / "posterior.safetensors")

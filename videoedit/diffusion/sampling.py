@@ -20,6 +20,7 @@ class StepInfo:
 
     step: int  # 0, 1, … in the order the loop visits
     t: int  # timestep of the network call
+    latents: Tensor | None = None  # of a sampling loop, after the step
 
 
 @torch.no_grad()
@@ -48,5 +49,5 @@ def ddim_sample(
     for step, t in enumerate(schedule.timesteps[start:], start):
         latents = ddim_step(schedule, latents, denoise(latents, t), t)
         if callback is not None:
-            callback(StepInfo(step, t))
+            callback(StepInfo(step, t, latents))
     return latents

@@ -10,6 +10,7 @@ from typing import Any
 from videoedit.config import ClipConfig
 from videoedit.evaluation.units import Output, StageCost, Unit, numbers_of, relative
 from videoedit.files import digest, write_text
+from videoedit.limits import parse_json, read_text
 from videoedit.media.video import open_video
 from videoedit.models.shape import local_folder
 from videoedit.runs.folder import latest_call
@@ -22,7 +23,7 @@ def claim(place: Path, identity: dict[str, Any]) -> Path:
     """A run's folder for work of this identity: what an earlier identity left there is removed first."""
     mark, key = place / ".bench.json", digest(identity)
     try:
-        known = json.loads(mark.read_text(encoding="utf-8")).get("key")
+        known = parse_json(read_text(mark)).get("key")
     except (OSError, ValueError, AttributeError):
         known = None
     if known != key:

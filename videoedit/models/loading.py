@@ -144,7 +144,9 @@ def _from_folder(folder: Path, dtype: torch.dtype, allow_pickle: bool) -> dict[s
     options = {part: check_part(folder / part, allow_pickle) for part in _CLASSES}
     parts: dict[str, Any] = {"tokenizer": _tokenizer(folder / "tokenizer"), "scheduler": as_ddim(configs["scheduler"])}
     for part, kind in _CLASSES.items():
-        precision = {"dtype" if kind is CLIPTextModel else "torch_dtype": dtype}
+        # transformers would fetch and run a kernel that a config names
+        text = {"dtype": dtype, "attn_implementation": "sdpa"}
+        precision = text if kind is CLIPTextModel else {"torch_dtype": dtype}
         parts[part] = load_network(kind.from_pretrained, folder / part, **precision, **options[part])
     return parts
 

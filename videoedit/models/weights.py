@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from videoedit.errors import WeightsError
-from videoedit.files import file_sha256
+from videoedit.files import check_name, file_sha256
+from videoedit.limits import parse_json, read_text
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
@@ -87,15 +87,23 @@ def _files(folder: Path, stem: str, infix: str) -> list[Path]:
     """The one file, or the parts that an index names."""
     index = folder / f"{stem}.safetensors.index{infix}.json"
     if index.is_file():
-        return [folder / name for name in sorted(set(read_json(index).get("weight_map", {}).values()))]
+        return [_part(folder, name) for name in sorted(set(map(str, read_json(index).get("weight_map", {}).values())))]
     single = folder / f"{stem}{infix}.safetensors"
     return [single] if single.is_file() else []
+
+
+def _part(folder: Path, name: str) -> Path:
+    """A file that an index names; WeightsError if it leads out of the model's folder."""
+    try:
+        return folder / check_name(name)
+    except ValueError as error:
+        raise WeightsError(f"{folder}: its index names {name!r}, which is not inside the folder") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object, or WeightsError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
     except FileNotFoundError:
         raise WeightsError(f"there is no file {path}; the model's folder is incomplete") from None
     except (OSError, ValueError) as error:

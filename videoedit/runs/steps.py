@@ -22,13 +22,13 @@ from videoedit.errors import InputError, MethodError, WeightsError
 from videoedit.files import atomic_path, digest, file_sha256, file_stem
 from videoedit.runs import machine
 from videoedit.runs.folder import UNFINISHED, Workspace, open_workspace, remove
-from videoedit.runs.progress import Progress
+from videoedit.runs.preview import PREVIEW, Preview
+from videoedit.runs.progress import NEW, Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 KEPT = "kept"
-NEW = "made: not there yet"
 
 
 class UnmadeError(Exception):
@@ -88,6 +88,7 @@ class Steps:
         self.check_inputs: Callable[[], None] = lambda: None  # raises if what steps are made from has changed
         self.progress = progress or Progress(quiet=True)
         self.dry = dry
+        self.preview = Preview(workspace.folder / PREVIEW, self.progress)
         self.status: dict[str, str] = {}  # by step, in their order: KEPT, or "made: why"
         self.notes: list[str] = []
         self._making: tuple[str, str, list[str]] | None = None  # name, key, notes
@@ -106,7 +107,7 @@ class Steps:
         if text not in self.notes:
             self.notes.append(text)
             if not said:
-                self.progress.say(f"note: {text}")
+                self.progress.note(text)
 
     def scratch(self, ending: str) -> Path:
         """A place, of the step that is being made, for what lets it go on after a kill; removed once it is done.
@@ -239,8 +240,8 @@ class Steps:
 
     def _say(self, name: str, why: str) -> None:
         self.status[name] = why or KEPT
-        if not self.dry and why != NEW:
-            self.progress.say(f"{name}: {why or KEPT}")
+        if not self.dry:
+            self.progress.step(name, why or KEPT)
 
     def _note_again(self, name: str) -> None:
         for text in self.workspace.steps[name].get("notes", []):
