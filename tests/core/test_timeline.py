@@ -350,7 +350,10 @@ def test_facts_are_kept_by_contents_and_never_trusted_blindly(tmp_path: Path, mo
     assert probe(tmp_path / "copy.mp4") == info
     monkeypatch.undo()
     monkeypatch.setenv("VIDEOEDIT_CACHE", str(tmp_path / "cache"))
-    for broken in ("", "[1]", kept.read_text().replace('"frames":72', '"frames":"x"')):
+    text = kept.read_text()
+    slips = (('"frames":72', '"frames":"x"'), ('"frames":72', '"frames":7'), ('"width":64', '"width":0'))
+    for broken in ("", "[1]", *(text.replace(*slip) for slip in slips)):
+        assert broken != text
         kept.write_text(broken)
         timeline._known.cache_clear()
         assert probe(tmp_path / "clip.mp4") == info

@@ -6,6 +6,7 @@ One pass decodes them all. What it finds is kept by the hash of the clip's conte
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -90,14 +91,26 @@ def _known(path: Path, *state: int) -> VideoInfo:
     if state:
         kept = cache_folder() / "timelines" / f"{contents_sha256(path)}-{_VERSION}.json"
         try:
-            return TypeAdapter(VideoInfo).validate_json(kept.read_bytes())
-        except (OSError, ValidationError):  # not there, or not what was written
+            info = TypeAdapter(VideoInfo).validate_json(kept.read_bytes())
+            if _is_possible(info):
+                return info
+        except (OSError, ValidationError, ArithmeticError):  # not there, or not what was written
             pass
     began = time.perf_counter()
     info = _examine(path)
     if kept is not None and time.perf_counter() - began > _WORTH_KEEPING:
         write_text(kept, TypeAdapter(VideoInfo).dump_json(info).decode())
     return info
+
+
+def _is_possible(info: VideoInfo) -> bool:
+    """Whether the facts agree with each other, as those of every clip do."""
+    if min(info.frames, info.fps, info.width, info.height, info.duration) <= 0:
+        return False
+    if not 0 <= info.track < max(1, len(info.tracks)) or info.has_audio != bool(info.tracks):
+        return False
+    counted = len(info.times) == (info.frames + 1 if info.is_variable_rate else 0)
+    return counted and all(before < after for before, after in itertools.pairwise(info.times))
 
 
 def _examine(path: Path) -> VideoInfo:
