@@ -19,6 +19,9 @@ logger = logging.getLogger("videoedit.rerender")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # EXIF
 COUNTING = "frames count from 0 (FFmpeg numbers files from 1: give it -start_number 0)"
+NUMBER = re.compile(r"(?<!\d)(?<!\dx)\d+(?!\d|x\d)")  # not those of a size, 1920x1080
+FRAME = re.compile(r"(?:^|[^a-z])(?:f|frame|img|image|key|keyframe)[ ._-]?$", re.IGNORECASE)  # before a frame's number
+LISTED = 24  # key frames in a table; of more, the first and the last ones
 MULTIPLES = (2, 3, 4, 8)  # of the clip's size, that key frames may have
 
 
@@ -28,9 +31,9 @@ def find_keyframes(
     """The files of all key frames by index, in order.
 
     `given` are folders and files; the number at the end of a file's name (``shot2_0040.png``: 40) is that of its frame
-    in the clip; `named` are files whose frames were said. `selected` are the frame numbers that are edited; the index
-    of a key frame is its place among them. `size` (width, height) is that of the clip; pictures may be a whole multiple
-    of it. Reads no more than the heads of pictures.
+    in the clip. `named` are files whose frames were said; they go before others for the same frames. `selected` are the
+    frame numbers that are edited; the index of a key frame is its place among them. `size` (width, height) is that of
+    the clip; pictures may be a whole multiple of it. Reads no more than the heads of pictures.
 
     Raises InputError, one line, for a path that is not there, a file that is no picture, has another size,
     no number, a doubtful one, one that another file has too, or one outside the clip; ConfigError
@@ -43,14 +46,17 @@ def find_keyframes(
     said = {path.absolute() for path in named.values()}
     numbered = list(named.items())
     for path in itertools.chain.from_iterable(map(_pictures, given)):
-        if path.absolute() not in said:
-            numbered.append((frame_number(path), path))
+        if path.absolute() not in said and (number := frame_number(path)) not in named:
+            numbered.append((number, path))
     for number, path in numbered:
         if number not in selected:
             raise InputError(f"{path} is for frame {number}, but the edited frames are {span(selected)}; {COUNTING}")
         index = selected.index(number)
         if index in found:
-            raise InputError(f"{found[index]} and {path} are both for frame {number}; keep one of them")
+            raise InputError(
+                f"{found[index]} and {path} are both for frame {number}; keep one of them, or say which: "
+                f"--keyframe {number}={path}"
+            )
         found[index] = path
     _check_sizes(found, size)
     return dict(sorted(found.items()))
@@ -58,7 +64,7 @@ def find_keyframes(
 
 def frame_number(path: Path) -> int:
     """The frame that a file's name says: the number at its end, or the only one; InputError if that is doubtful."""
-    groups = list(re.finditer(r"\d+", path.stem))
+    groups = list(NUMBER.finditer(path.stem))
     if not groups:
         raise InputError(f"{path} has no frame number in its name; call it {path.stem}-0010{path.suffix}, say")
     if _is_doubtful(path.stem, groups):
@@ -71,18 +77,21 @@ def frame_number(path: Path) -> int:
 
 
 def _is_doubtful(stem: str, groups: Sequence[re.Match[str]]) -> bool:
-    """Whether another number than the last may be the frame's: the last is no ending, or a version, or follows one."""
+    """Whether another number than the last may be the frame's: the last is no ending, or of a word, or follows one."""
     if len(groups) == 1:
         return False
     last = groups[-1]
-    version = stem[: last.start()][-1:] in ("v", "V")
-    return last.end() < len(stem) or version or any(_stands_alone(group, last) for group in groups[:-1])
+    before = stem[: last.start()]
+    of_word = before[-1:].isalpha() and not FRAME.search(before)  # _v2, take2
+    return last.end() < len(stem) or of_word or any(_may_count(group, last) for group in groups[:-1])
 
 
-def _stands_alone(group: re.Match[str], last: re.Match[str]) -> bool:
-    """Whether a number before the last one looks like a frame's too: no letter touches it, and it is as long."""
-    before, after = group.string[: group.start()][-1:], group.string[group.end() :][:1]
-    return not before.isalpha() and not after.isalpha() and len(group[0]) >= len(last[0])
+def _may_count(group: re.Match[str], last: re.Match[str]) -> bool:
+    """Whether a number before the last one looks like a frame's too: called one, longer, or as long and by itself."""
+    before, after = group.string[: group.start()], group.string[group.end() :]
+    alone = not before[-1:].isalpha() and not after[:1].isalpha()
+    longer = len(group[0]) - len(last[0])
+    return bool(FRAME.search(before)) or longer > 0 or (alone and longer == 0)
 
 
 def sizes_note(files: Mapping[int, Path], size: tuple[int, int]) -> list[str]:
@@ -97,6 +106,9 @@ def table(files: Mapping[int, Path], numbers: range) -> str:
     lines = ["key frames (frame: file)"]
     for index, path in files.items():
         lines.append(f"  {numbers[index]:>6}: {path.name}")
+    if len(files) > LISTED:
+        half = LISTED // 2
+        lines[1 + half : -half] = [f"     ...: {len(files) - 2 * half} more, by the numbers in their names"]
     return "\n".join(lines)
 
 

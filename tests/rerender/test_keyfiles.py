@@ -37,6 +37,10 @@ def picture(path: Path, size: tuple[int, int] = SIZE, color: object = 0) -> Path
         ("0005_final.png", 5),
         ("out 3 .png", 3),
         ("v0005.png", 5),
+        ("img-12.jpg", 12),
+        ("clip_1920x1080_007.webp", 7),
+        ("sh0010_0040.png", 40),
+        ("scene3_frame40.png", 40),
     ],
 )
 def test_plain_names_say_their_frame(name: str, number: int) -> None:
@@ -51,6 +55,10 @@ def test_plain_names_say_their_frame(name: str, number: int) -> None:
         ("0005 (1).png", "5 or 1"),
         ("00005-7.png", "5 or 7"),
         ("2024-05-01_0040.png", "2024 or 5 or 1 or 40"),
+        ("frame0005-7.png", "5 or 7"),
+        ("frame_5-2.png", "5 or 2"),
+        ("shot5take2.png", "5 or 2"),
+        ("img5_v2.png", "5 or 2"),
         ("shot3_0005.final.v12.png", "3 or 5 or 12"),
     ],
 )
@@ -68,6 +76,20 @@ def test_named_files_need_no_folder_and_count_in_the_clip(tmp_path: Path) -> Non
     assert find_keyframes([], range(10, 20, 2), SIZE, {12: second, 10: first}) == {0: first, 1: second}
     with pytest.raises(InputError, match=r"second.png is for frame 11, but the edited frames are"):
         find_keyframes([], range(10, 20, 2), SIZE, {11: second})
+
+
+def test_of_two_files_for_a_frame_the_one_that_was_said_is_taken(tmp_path: Path) -> None:
+    first, second = picture(tmp_path / "0005.png"), picture(tmp_path / "frame_5.png")
+    with pytest.raises(InputError, match=r"both for frame 5; .* --keyframe 5="):
+        find_keyframes([tmp_path], range(9), SIZE)
+    for path in (first, second):
+        assert find_keyframes([tmp_path], range(9), SIZE, {5: path}) == {5: path}
+
+
+def test_a_long_table_shows_its_ends() -> None:
+    lines = table({index: Path(f"{index:04}.png") for index in range(300)}, range(300)).splitlines()
+    assert len(lines) == 26 and "276 more" in lines[13]
+    assert lines[12].split() == ["11:", "0011.png"] and lines[14].split() == ["288:", "0288.png"]
 
 
 def test_the_table_has_a_line_for_each_key_frame() -> None:
