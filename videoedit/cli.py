@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from videoedit import __version__
-from videoedit.errors import VideoEditError, printable
+from videoedit.errors import ConfigError, VideoEditError, printable
 from videoedit.evaluation.commands import app as bench_app
 from videoedit.plugins import COMMANDS, METHODS, Flag, MethodSpec
 from videoedit.runs.interrupt import interrupt_on_sigterm
@@ -125,6 +126,7 @@ def show_config(
 def doctor() -> None:
     """Check the installation and say what to do about what is wrong."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Column, Table
 
     from videoedit.doctor import diagnose
@@ -134,7 +136,7 @@ def doctor() -> None:
     table = Table(*columns, box=None, pad_edge=False)
     marks = {True: "[green]ok[/]", False: "[red]bad[/]", None: "[yellow]-[/]"}
     for check in checks:
-        table.add_row(marks[check.ok], check.name, check.found, check.advice)
+        table.add_row(marks[check.ok], *map(escape, (check.name, check.found, check.advice)))
     Console().print(table)
     if any(check.ok is False for check in checks):
         raise typer.Exit(1)
@@ -210,7 +212,19 @@ def _add_commands(app: typer.Typer, group: str) -> None:
     from videoedit.plugins import all_methods
 
     for spec in all_methods(group):
-        app.command(spec.name, help=f"{spec.summary[:1].upper()}{spec.summary[1:]}.")(_command(spec))
+        app.command(spec.name, cls=_Once, help=f"{spec.summary[:1].upper()}{spec.summary[1:]}.")(_command(spec))
+
+
+class _Once(TyperCommand):
+    """A command whose flags are given once, but for those that take several values."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        seen: list[Any] = self.make_parser(ctx).parse_args(list(args))[2]
+        for flag in self.params:
+            once = not getattr(flag, "is_flag", True) and not getattr(flag, "multiple", True)
+            if once and seen.count(flag) > 1:
+                raise ConfigError(f"{max(flag.opts, key=len)} is given {seen.count(flag)} times; give it once")
+        return super().parse_args(ctx, args)
 
 
 def _command(spec: MethodSpec) -> Any:
