@@ -38,7 +38,10 @@ app.add_typer(bench_app, name="bench", rich_help_panel=None)
 FLAGS_OF_CLIPS = (
     Flag("--frames", ("video.num_frames",), "Number of frames to edit.", kind=int),
     Flag("--stride", ("video.stride",), "Take every n-th frame.", kind=int),
+    Flag("--fps", ("video.fps",), "Constant frame rate; without it the clip's own timing is kept."),
+    Flag("--audio-track", ("video.audio_track",), "Sound track to keep, from 0.", kind=int),
     Flag("--size", ("video.size",), "Size to work at, WIDTHxHEIGHT."),
+    Flag("--format", ("video.format",), "mp4; png or exr: write the frames as pictures too."),
     Flag("--seed", ("seed",), "Seed of all random numbers.", kind=int),
 )
 FLAGS_OF_MODELS = (

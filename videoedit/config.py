@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -21,6 +22,7 @@ from pydantic import (
 )
 
 from videoedit.errors import ConfigError
+from videoedit.limits import LimitedLoader, read_text
 
 
 class Section(BaseModel):
@@ -39,9 +41,22 @@ def _size(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _rate(value: Any) -> Any:
+    """A number or text such as ``30000/1001`` -> Fraction."""
+    try:
+        rate = Fraction(str(value)).limit_denominator(1001)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise ValueError(f"{value!r} is not a frame rate; write a number such as 24 or 30000/1001, at most 1000")
+    return rate
+
+
 def _path(value: Any, info: ValidationInfo) -> Any:
     """Text -> Path; a relative one in a config file starts at that file's folder."""
     base = (info.context or {}).get("base", Path())
+    if isinstance(value, str | Path) and not str(value).isprintable():
+        raise ValueError("the name has characters that cannot be shown, or is not UTF-8; rename the file")
     return base / Path(value).expanduser() if isinstance(value, str) else value
 
 
@@ -55,6 +70,7 @@ Size = Annotated[
     BeforeValidator(_size),
     PlainSerializer(lambda size: f"{size[0]}x{size[1]}", return_type=str),
 ]
+Rate = Annotated[Fraction, BeforeValidator(_rate), PlainSerializer(str, return_type=str)]
 FilePath = Annotated[Path, BeforeValidator(_path), PlainSerializer(str, return_type=str)]
 Strings = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 
@@ -84,10 +100,16 @@ class VideoConfig(Section):
     """Take every n-th frame; the output's rate is the source's divided by it."""
     num_frames: int | None = Field(default=None, ge=1)
     """Number of frames; empty: all there are, but at most 24 for a method that edits all frames at once."""
+    fps: Rate | None = None
+    """Constant frame rate: of a clip that has none of its own; others are resampled to it, with their sound in step."""
+    audio_track: int | None = Field(default=None, ge=0)
+    """Sound track to keep, from 0; empty: the one that players take."""
     size: Size | None = None
     """Width x height that the model works at; empty: the model's own size at the clip's aspect."""
     output_size: Literal["source", "model"] = "source"
     """Size of the written video: the source's, or the one the model worked at."""
+    format: Literal["mp4", "png", "exr"] = "mp4"
+    """Write the frames of each edit as pictures beside the mp4: png, or exr (linear light, half floats)."""
 
 
 class ClipConfig(Section):
@@ -146,8 +168,8 @@ class PromptsConfig(EditsConfig):
 AnyConfig = TypeVar("AnyConfig", bound=Section)
 
 
-class _Loader(yaml.SafeLoader):
-    """safe_load that reads ``3e-5`` as a number, as YAML 1.2 does and people expect."""
+class _Loader(LimitedLoader):
+    """A loader that reads ``3e-5`` as a number, as YAML 1.2 does and people expect."""
 
 
 _Loader.add_implicit_resolver(
@@ -158,17 +180,45 @@ _Loader.add_implicit_resolver(
 
 
 def parse_yaml(text: str) -> Any:
-    """Plain YAML values only; no objects are built."""
-    return yaml.load(text, Loader=_Loader)
+    """Plain YAML values only; no objects are built. Raises yaml.YAMLError for all that is none."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:  # such as 2001-99-99, !!int x
+        raise yaml.YAMLError(f"a value that cannot be read ({str(error)[:80]})") from error
+
+
+class FileData(dict[str, Any]):
+    """The mapping in a config file, which knows the lines that its keys stand in."""
+
+    def __init__(self, values: Mapping[str, Any], path: Path, lines: Mapping[str, int]) -> None:
+        super().__init__(values)
+        self.path, self.lines = path, dict(lines)
+
+    def place(self, dotted: str) -> str:
+        """``FILE:LINE: `` of a key, or of the nearest one above it; empty for one that is not from the file."""
+        while dotted and dotted not in self.lines:
+            dotted = dotted.rpartition(".")[0]
+        return f"{self.path}:{self.lines[dotted]}: " if dotted else ""
+
+
+def _lines(node: Any, prefix: str = "") -> dict[str, int]:
+    """The line of each dotted key below a node of YAML, from 1."""
+    found: dict[str, int] = {}
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        dotted = f"{prefix}{key.value}"
+        found[dotted] = key.start_mark.line + 1
+        found |= _lines(value, f"{dotted}.")
+    return found
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; ConfigError with line number if it is none."""
     try:
-        data = parse_yaml(path.read_text(encoding="utf-8"))
+        text = read_text(path)
+        data = parse_yaml(text)
     except OSError as error:
         raise ConfigError(f"config file {path} cannot be read: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"config file {path} is not YAML{where}: {getattr(error, 'problem', error)}") from error
@@ -176,7 +226,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"config file {path} holds a {type(data).__name__}, expected `key: value` lines")
-    return data
+    return FileData(data, path, _lines(yaml.compose(text, Loader=_Loader)))
 
 
 def near_file(config: Path, name: str) -> str:
@@ -190,6 +240,8 @@ def near_file(config: Path, name: str) -> str:
 def set_value(data: dict[str, Any], dotted: str, value: Any) -> None:
     """Put `value` at the key ``a.b.c`` of nested mappings, in place."""
     *parents, last = dotted.split(".")
+    if isinstance(data, FileData):
+        data.lines.pop(dotted, None)
     for parent in parents:
         inner = data.setdefault(parent, {})
         if not isinstance(inner, dict):
@@ -208,7 +260,8 @@ def parse_assignments(assignments: Iterable[str]) -> list[tuple[str, Any]]:
         try:
             pairs.append((key.strip(), parse_yaml(value)))
         except yaml.YAMLError as error:
-            raise ConfigError(f"--set {text!r}: the value is not YAML: {error}") from error
+            problem = getattr(error, "problem", None) or error
+            raise ConfigError(f"--set {text[:80]!r}: the value is not YAML: {problem}") from error
     return pairs
 
 
@@ -220,7 +273,8 @@ def build_config(schema: type[AnyConfig], data: Mapping[str, Any], base: Path | 
     try:
         return schema.model_validate(data, context={"base": base or Path()})
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(schema, one) for one in error.errors()[:3])) from error
+        place = data.place if isinstance(data, FileData) else lambda key: ""
+        raise ConfigError("; ".join(_explain(schema, one, place) for one in error.errors()[:3])) from error
 
 
 def dump_yaml(config: Section) -> str:
@@ -245,15 +299,17 @@ def annotated_yaml(config: Section, indent: int = 0) -> str:
     return "\n".join(pad + line for text in lines for line in text.splitlines())
 
 
-def _explain(schema: type[BaseModel], error: Any) -> str:
+def _explain(schema: type[BaseModel], error: Any, place: Callable[[str], str]) -> str:
     location = [str(part) for part in error["loc"] if not str(part).startswith("function-")]
     key = ".".join(location)
     if error["type"] == "extra_forbidden":
-        return f"unknown setting {key!r}; {_nearest(schema, key)}"
+        return f"{place(key)}unknown setting {key!r}; {_nearest(schema, key)}"
     message = error["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(error["input"], dict) else f" (given: {error['input']!r})"
+    given = repr(error["input"])
+    given = given if len(given) < 100 else f"{given[:80]}..."
+    shown = "" if isinstance(error["input"], dict) else f" (given: {given})"
     where = f"setting {key!r}: " if key else ""
-    return f"{where}{message[:1].lower()}{message[1:]}{shown}"
+    return f"{place(key)}{where}{message[:1].lower()}{message[1:]}{shown}"
 
 
 def _nearest(schema: type[BaseModel], key: str) -> str:

@@ -6,6 +6,7 @@ A method is a function ``edits(config, models, clip, steps)`` that yields `Edit`
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from videoedit.files import file_stem
-from videoedit.media.images import write_image
+from videoedit.media.frame_files import write_frame
+from videoedit.media.images import lay_over_white, write_image
 from videoedit.media.video import stretch_frames
 from videoedit.metrics import measure_edit
 from videoedit.metrics.streams import TRUTH, measure_files
@@ -81,6 +83,9 @@ class StreamedEdit:
     prompt: str = ""
     reference: Path | None = None
     role: str = "edit"
+    alpha: Callable[[], Iterable[np.ndarray]] | None = field(
+        default=None, repr=False
+    )  # opacity, gray pictures uint8 [H, W, 3]
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,38 @@ def _write_source(done: Delivery, source_prompt: str) -> None:
 
 def _written(clip: Clip) -> dict[str, Any]:
     """All that a written version of the clip depends on besides its pictures."""
-    return {"clip": clip, "output_size": "{}x{}".format(*clip.output_size)}
+    track = {} if clip.audio_track is None else {"audio_track": clip.audio_track}
+    return {"clip": clip, "output_size": "{}x{}".format(*clip.output_size), **track}
+
+
+# -- frames as pictures --------------------------------------------------------------------------------
+
+
+def _pictures(clip: Clip, edit: Edit | StreamedEdit) -> list[str]:
+    """The files of the frames of an edit, if they are wanted as pictures, named by their numbers in the clip."""
+    if clip.frame_format == "mp4" or edit.role != "edit":
+        return []
+    return [f"{Path(edit.file).stem}-frames/{number:06d}.{clip.frame_format}" for number in clip.numbers]
+
+
+def _pictures_wanted(clip: Clip, edit: Edit | StreamedEdit) -> dict[str, str]:
+    return {"format": clip.frame_format} if _pictures(clip, edit) else {}
+
+
+def _pictured(
+    done: Delivery,
+    edit: Edit | StreamedEdit,
+    frames: Iterable[np.ndarray],
+    alpha: Iterable[np.ndarray] | None = None,
+) -> Iterator[np.ndarray]:
+    """The frames for the video, over white where they are transparent; on their way they are written as pictures."""
+    files, size = iter(_pictures(done.clip, edit)), done.clip.output_size
+    opacities: Iterable[Any] = itertools.repeat(None) if alpha is None else alpha
+    for frame, opacity in zip(frames, opacities, strict=False):
+        if file := next(files, None):
+            shown = None if opacity is None else stretch_frames(opacity, size)[..., 0]
+            write_frame(done.steps.path(file), stretch_frames(frame, size), shown)
+        yield frame if opacity is None else lay_over_white(frame, opacity)
 
 
 # -- edits that are arrays -----------------------------------------------------------------------------
@@ -189,12 +225,12 @@ def _deliver_array(done: Delivery, edit: Edit) -> None:
     def make() -> dict[str, Any]:
         frames = edit.frames()
         figures = {edit.title: edit.figures(frames)} if edit.figures else _measure_array(done, edit, frames)
-        clip.write(steps.path(edit.file), frames)
+        clip.write(steps.path(edit.file), _pictured(done, edit, frames))
         return figures
 
     name = f"measure {edit.title}" if edit.role == "edit" else edit.role
-    needs = {**edit.needs, **_written(clip), "reference": edit.reference}
-    step = steps.keep(name, make, needs=needs, files=[edit.file])
+    needs = {**edit.needs, **_written(clip), "reference": edit.reference, **_pictures_wanted(clip, edit)}
+    step = steps.keep(name, make, needs=needs, files=[edit.file, *_pictures(clip, edit)])
     done.show(edit.title, edit.role, edit.prompt, edit.file)
     if reference := edit.reference:
         _write_reference(done, edit, f"truth-{file_stem(edit.prompt)}.mp4", lambda: _at_working_size(clip, reference))
@@ -237,10 +273,12 @@ def _deliver_stream(done: Delivery, edit: StreamedEdit) -> None:
 
     def make() -> Series:
         watchers = edit.watchers()
-        clip.write(steps.path(edit.file), watch(edit.frames(), watchers))
+        frames = _pictured(done, edit, edit.frames(), edit.alpha and edit.alpha())
+        clip.write(steps.path(edit.file), watch(frames, watchers))
         return series_of(watchers) | edit.series()
 
-    written = steps.keep(f"write {edit.title}", make, needs={**edit.needs, **_written(clip)}, files=[edit.file])
+    needs = {**edit.needs, **_written(clip), **_pictures_wanted(clip, edit)}
+    written = steps.keep(f"write {edit.title}", make, needs=needs, files=[edit.file, *_pictures(clip, edit)])
     measured = _measure_file(done, edit, written) if edit.prompt else None
     done.show(edit.title, edit.role, edit.prompt, edit.file)
     if reference := edit.reference:

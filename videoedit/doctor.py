@@ -87,7 +87,8 @@ def _device() -> str:
 
 
 def _cache() -> dict[str, Any]:
-    from videoedit.models.fetch import FETCHABLE, cache_folder, fetched
+    from videoedit.files import cache_folder
+    from videoedit.models.fetch import FETCHABLE, fetched
 
     return {"folder": str(cache_folder()), "weights": list(filter(fetched, FETCHABLE))}
 
@@ -244,7 +245,7 @@ def check_cpu() -> Check:
 
 def check_cache() -> Check:
     """Place of fetched weights."""
-    from videoedit.models.fetch import cache_folder
+    from videoedit.files import cache_folder
 
     folder = cache_folder()
     writable = os.access(existing_parent(folder), os.W_OK)

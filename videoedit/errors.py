@@ -38,6 +38,14 @@ class ToolError(VideoEditError):
     """An external program failed; carries its last words."""
 
 
+def printable(text: str) -> str:
+    """A text with what no terminal should get, such as escape codes and broken UTF-8, written out."""
+    shown = ""
+    for letter in text:
+        shown += letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1]
+    return shown
+
+
 def hint(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """The end of a message about an unknown name: ``; did you mean 'x'?``, or what to say if none is near."""
     close = difflib.get_close_matches(name, list(known), n=1)

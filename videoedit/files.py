@@ -107,6 +107,13 @@ def refuse_links(folder: Path) -> None:
                 raise OutputError(f"{path} is no plain file; remove it, or use another folder")
 
 
+def cache_folder() -> Path:
+    """The folder of what may be fetched or made again: $VIDEOEDIT_CACHE, or the system's (XDG_CACHE_HOME)."""
+    import platformdirs
+
+    return Path(os.environ.get("VIDEOEDIT_CACHE") or platformdirs.user_cache_path("videoedit", False)).expanduser()
+
+
 def explain_os_error(error: OSError, path: Path) -> OutputError:
     """A failed write as one line that says what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -128,6 +135,27 @@ def file_sha256(path: Path) -> str:
     """sha256 of a file's contents, hex."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def contents_sha256(path: Path) -> str:
+    """sha256 of a file's contents, or of the names and contents of a folder's files, hex."""
+    if not path.is_dir():
+        return file_sha256(path)
+    parts = []
+    for file in sorted(path.iterdir()):
+        if file.is_file() and not file.name.startswith("."):
+            parts.append([file.name, file_sha256(file)])
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def file_states(path: Path) -> tuple[int, ...]:
+    """What shows that a file, or a folder's files, may have been written or replaced; empty if there is none."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
+    found: list[int] = []
+    for file in files:
+        status = file.stat()
+        found += [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    return tuple(found)
 
 
 def digest_frames(frames: np.ndarray) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard, cast
 
 from videoedit.config import ClipConfig, RunConfig, build_config, dump_yaml
 from videoedit.errors import ConfigError, InputError
-from videoedit.files import digest, file_sha256, write_text
+from videoedit.files import contents_sha256, digest, file_states, write_text
 from videoedit.models.assets import is_embedded
 from videoedit.models.shape import ModelShape, local_folder, size_for, working_size
 from videoedit.plugins import MethodSpec, get_method
@@ -118,8 +118,8 @@ class _Call:
 
         self.spec, self.config, self.info = spec, config, scene.info
         self.path = _clip(config)
-        self._seen = _state(self.path)
-        self.sha256 = file_sha256(self.path)
+        self._seen = file_states(self.path)
+        self.sha256 = contents_sha256(self.path)
         self.models = cast(Models, LazyModels(config)) if _has_model(config, spec) else None
         size = scene.size
         if self.models is not None and scene.folder is None:
@@ -128,20 +128,30 @@ class _Call:
         video = config.video
         numbers = range(video.start, video.start + scene.frames * video.stride, video.stride)
         output_size = source if video.output_size == "source" else size
-        self.clip = Clip(self._open, self.sha256, numbers, self.info.fps / video.stride, size, output_size)
+        rate = self.info.fps / video.stride
+        self.clip = Clip(
+            self._open, self.sha256, numbers, rate, size, output_size, video.fps, video.audio_track, video.format
+        )
 
     def _open(self) -> Any:
         from videoedit.media.video import open_video, read_video
 
         video = self.config.video
         read = open_video if self.spec.streams else read_video
-        return read(self.path, start=video.start, stride=video.stride, num_frames=self.clip.num_frames)
+        return read(
+            self.path,
+            start=video.start,
+            stride=video.stride,
+            num_frames=self.clip.num_frames,
+            fps=video.fps,
+            audio_track=video.audio_track,
+        )
 
     def check_clip(self) -> None:
         """InputError if the clip's file is another than when the call began."""
-        if (state := _state(self.path)) == self._seen:
+        if (state := file_states(self.path)) == self._seen:
             return
-        if not self.path.is_file() or file_sha256(self.path) != self.sha256:
+        if not self.path.exists() or contents_sha256(self.path) != self.sha256:
             raise InputError(f"{self.path} was changed while it was being edited; give the command again")
         self._seen = state
 
@@ -197,11 +207,14 @@ def _signature(workspace: Workspace) -> str:
 
 def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tuple[Scene, Plan]:
     """The scene that a method plans for, and its plan in a frame."""
-    from videoedit.media.video import probe
+    from videoedit.media.frame_files import check_format
+    from videoedit.media.video import choose_track, probe
 
     if any(getattr(config, name, None) in ("", ()) for name in ("prompt", "prompts")):
         raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
-    info = probe(_clip(config))
+    info = probe(_clip(config), config.video.fps)
+    choose_track(_clip(config), info, config.video.audio_track)
+    check_format(config.video.format)
     frames = choose_frames(info.frames, config, most=None if spec.streams else DEFAULT_FRAMES)
     source, video = (info.width, info.height), config.video
     notes: list[str] = []
@@ -213,24 +226,16 @@ def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tu
         notes += [] if folder else ["The model is not on this disk yet: sizes are guessed, costs unknown."]
     scene = Scene(info, frames, size, shape, folder, estimate)
     stages, more = spec.load("plan")(config, scene)
-    rate = info.fps / video.stride
+    rate = f"{float(info.fps / video.stride):g} fps" + (" on average" if info.is_variable_rate else "")
     costs = Plan(
-        frames=f"{frames} of {info.frames} frames, {float(rate):g} fps{', with sound' if info.has_audio else ''}",
+        frames=f"{frames} of {info.frames} frames, {rate}{', with sound' if info.has_audio else ''}",
         size=size,
         output_size=source if video.output_size == "source" else size,
         stages=tuple(stages),
         weights_mb=shape.weights_mb,
-        notes=(*notes, *more),
+        notes=(*notes, *info.notes, *more),
     )
     return scene, costs
-
-
-def _state(path: Path) -> list[int]:
-    """What shows that a file may have been written or replaced; empty if there is none."""
-    if not path.is_file():
-        return []
-    status = path.stat()
-    return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _clip(config: ClipConfig) -> Path:

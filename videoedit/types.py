@@ -27,10 +27,13 @@ class Video:
     """Selected frames of a clip and where they came from."""
 
     frames: np.ndarray  # uint8 [F, H, W, 3] RGB; of a method that streams: a `videoedit.media.video.FrameStream`
-    fps: Fraction  # rate of these frames: the source's rate / stride
+    fps: Fraction  # rate of these frames: the source's rate / stride; a variable rate's average
     path: Path | None = None
     start_time: Fraction = Fraction(0)  # seconds of the first frame in the source
     source_size: tuple[int, int] | None = None  # (height, width) as displayed in the source
+    times: tuple[Fraction, ...] = ()  # of a variable rate: seconds of each frame from the first one, and of the end
+    origin: Fraction = Fraction(0)  # seconds of the source's first frame on the file's clock, which its sound goes by
+    audio_track: int = 0
     has_audio: bool = False
     notes: tuple[str, ...] = ()  # what a user should know: variable rate, 10-bit, ...
 
@@ -48,7 +51,9 @@ class Video:
 
     @property
     def duration(self) -> Fraction:
-        """Seconds that the selected frames cover: ``num_frames / fps``."""
+        """Seconds that the selected frames cover: ``num_frames / fps`` if the rate is constant."""
+        if self.times:
+            return self.times[-1]
         return Fraction(self.num_frames) / self.fps
 
 

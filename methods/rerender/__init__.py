@@ -73,6 +73,7 @@ PROPAGATE = MethodSpec(
     "the flow propagator does without it.",
     flags=(
         Flag("--keyframes", ("keyframes",), "Edited key frames: folders or files named by frame.", Path, multiple=True),
+        Flag("--keyframe", ("keyframe",), "A key frame whose name does not say its frame: FRAME=FILE.", multiple=True),
         *_PROPAGATION,
     ),
 )

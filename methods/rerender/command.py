@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from rerender.config import PropagateRunConfig
+from rerender.fit import misplaced
+from rerender.keyfiles import find_keyframes, sizes_note, table
 from rerender.keyframes import scene_cuts
 from rerender.pictures import key_picture, shown_of
 from rerender.propagation.cost import propagation_stage
@@ -23,22 +22,17 @@ from rerender.propagation.interval import intervals
 from rerender.propagation.units import stitch
 from rerender.stream import Propagation
 from videoedit.deliver import REFERENCE, Findings, StreamedEdit, Watcher, series_of, watch
-from videoedit.errors import ConfigError, InputError
 from videoedit.files import file_sha256
+from videoedit.media.images import Pictures, has_transparency
 from videoedit.media.video import stretch_frames
 from videoedit.metrics import psnr, ssim
-from videoedit.runs.clip import Clip, span
+from videoedit.runs.clip import Clip
 from videoedit.runs.planning import Scene, StagePlan
 from videoedit.runs.steps import Steps
-
-logger = logging.getLogger("videoedit.rerender")
 
 RESULT = "propagated.mp4"
 BY_FLOW, HELD = "propagated (flow)", "the nearest key frame"
 FIGURES = ("psnr", "ssim", "warp_error", "sharpness", "patch_error")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # EXIF
-COUNTING = "frames count from 0 (FFmpeg numbers files from 1: give it -start_number 0)"
 SAME = 60.0  # dB; what a plot shows for identical frames
 
 
@@ -46,10 +40,10 @@ def plan(config: PropagateRunConfig, scene: Scene) -> tuple[list[StagePlan], lis
     """Check the key frames against the clip and say what will be done; writes nothing."""
     start, stride = config.video.start, config.video.stride
     selected = range(start, start + scene.frames * stride, stride)
-    keys = find_keyframes(config.keyframes, selected, scene.size)
+    keys = find_keyframes(config.keyframes, selected, scene.size, config.keyframe)
     intervals(scene.frames, keys, config.cuts if config.cuts != "auto" else ())
     stage = propagation_stage(config.propagate, scene.frames, len(keys), scene.size)
-    return [stage], [f"{len(keys)} of the frames are key frames."]
+    return [stage], [f"{len(keys)} of the frames are key frames.", table(keys, selected), *sizes_note(keys, scene.size)]
 
 
 def edits(config: PropagateRunConfig, models: None, clip: Clip, steps: Steps) -> Iterator[StreamedEdit | Findings]:
@@ -58,11 +52,16 @@ def edits(config: PropagateRunConfig, models: None, clip: Clip, steps: Steps) ->
     With a reference (`truth`), the result, the flow propagator's, the reference itself and the nearest key frame held
     still are measured against it.
     """
-    files = find_keyframes(config.keyframes, clip.numbers, clip.size)
-    cuts = find_cuts(config, clip, steps)
+    files = find_keyframes(config.keyframes, clip.numbers, clip.size, config.keyframe)
+    steps.progress.say(table(files, clip.numbers))
     contents = {index: file_sha256(path) for index, path in files.items()}
+    _look_at(files, contents, clip, steps)
+    cuts = find_cuts(config, clip, steps)
     result = Propagation(config.propagate, clip, steps, files, contents, cuts, config.seed)
     edit = result.edit(config.label, RESULT, reference=config.truth)
+    if any(map(has_transparency, files.values())):
+        edit = _with_alpha(edit, result)
+        steps.note("The key frames are transparent in parts: the mp4 shows them over white, --format png as they are.")
     needs = {**edit.needs, "truth": config.truth}
     watchers, means = partial(_watchers, config, result), partial(_means, result)
     yield replace(edit, needs=needs, watchers=watchers, means=means)
@@ -71,6 +70,31 @@ def edits(config: PropagateRunConfig, models: None, clip: Clip, steps: Steps) ->
     needs = {"clip": clip, "keyframes": contents}
     rows = "of the clip, and as they were given"
     yield Findings(pictures=[key_picture(clip, shown_of(list(files)), lambda: result.pictures, rows, needs)])
+
+
+def _with_alpha(edit: StreamedEdit, result: Propagation) -> StreamedEdit:
+    """The edit with the opacity of the key frames, which the flow carries."""
+    by_flow = result.config.model_copy(update={"propagator": "flow"})
+    opacity = replace(result, config=by_flow, name="propagate alpha", alpha=True)
+
+    def alpha() -> Iterator[np.ndarray]:
+        return stitch(result.clip.num_frames, opacity.pictures, opacity.archives)
+
+    return replace(edit, alpha=alpha, needs={**edit.needs, "alpha": opacity.step})
+
+
+def _look_at(files: Mapping[int, Path], contents: Mapping[int, str], clip: Clip, steps: Steps) -> None:
+    """Say what is to be known of key frames: which are shrunk, and which seem to show another frame of the clip."""
+    for note in sizes_note(files, clip.size):
+        steps.note(note)
+
+    def compare() -> dict[str, int]:
+        found = misplaced(Pictures(files, clip.size), clip.stream())
+        return {str(clip.numbers[key]): clip.numbers[frame] for key, frame in found.items()}
+
+    step = steps.keep("compare key frames", compare, needs={"clip": clip, "keyframes": contents})
+    for key, frame in step.value.items() if not steps.dry else ():
+        steps.note(f"The key frame for frame {key} looks more like frame {frame} of the clip: was it counted from 0?")
 
 
 def find_cuts(config: PropagateRunConfig, clip: Clip, steps: Steps) -> list[int]:
@@ -160,81 +184,3 @@ class Closeness:
 
     def series(self) -> dict[str, list[float]]:
         return self._series
-
-
-# -------------------------------------------------------------------------------- files of edited key frames
-
-
-def find_keyframes(given: Sequence[Path], selected: range, size: tuple[int, int]) -> dict[int, Path]:
-    """The files of all key frames by index, in order.
-
-    `given` are folders and files; the last number in a file's name (``shot2_0040.png``: 40) is the number of its frame
-    in the clip. `selected` are the frame numbers that are edited; the index of a key frame is its place among them.
-    `size` (width, height) is that of the clip. Reads no more than the heads of opaque pictures.
-
-    Raises InputError, one line, for a path that is not there, a file that is no picture, has another size or
-    transparent parts, no number, one that another file has too, or one outside the clip; ConfigError for none at all.
-    """
-    if not given:
-        raise ConfigError("no key frames were given; name a folder or files with --keyframes")
-    found: dict[int, Path] = {}
-    for path in itertools.chain.from_iterable(map(_pictures, given)):
-        numbers = re.findall(r"\d+", path.stem)
-        if not numbers:
-            raise InputError(f"{path} has no frame number in its name; call it {path.stem}-0010{path.suffix}, say")
-        number = int(numbers[-1])
-        if number not in selected:
-            raise InputError(f"{path} is for frame {number}, but the edited frames are {span(selected)}; {COUNTING}")
-        index = selected.index(number)
-        if index in found:
-            raise InputError(f"{found[index]} and {path} are both for frame {number}; keep one of them")
-        found[index] = path
-    _check_sizes(found, size)
-    return dict(sorted(found.items()))
-
-
-def _pictures(place: Path) -> Iterator[Path]:
-    """A file itself; of a folder the pictures in it. Other files there are named in a warning."""
-    if not place.exists():
-        raise InputError(f"there is no {place}; --keyframes takes a folder or files")
-    if not place.is_dir():
-        if place.suffix.lower() not in SUFFIXES:
-            raise InputError(f"{place} is no key frame: expected a png, jpg or webp")
-        yield place
-        return
-    files = [path for path in sorted(place.iterdir()) if path.is_file() and not path.name.startswith(".")]
-    pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
-    if not pictures:
-        raise InputError(f"no key frame is in {place}: expected png, jpg or webp files named by frame, as 0010.png")
-    if others := [path.name for path in files if path not in pictures]:
-        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        logger.warning("in %s, %s%s is no png, jpg or webp and was left out", place, others[0], more)
-    yield from pictures
-
-
-def _check_sizes(files: dict[int, Path], size: tuple[int, int]) -> None:
-    sizes = {path: _checked_size(path) for path in files.values()}
-    wrong = {path: found for path, found in sizes.items() if found != size}
-    if not wrong:
-        return
-    path, found = next(iter(wrong.items()))
-    many = f" ({len(wrong)} of {len(sizes)} key frames differ)" if len(sizes) > 1 else ""
-    fits = f", or work at theirs with --size {found[0]}x{found[1]}" if set(sizes.values()) == {found} else ""
-    raise InputError(
-        f"{path} is {found[0]}x{found[1]}, the clip is worked on at {size[0]}x{size[1]}{many}; how they would lie on "
-        f"each other is not guessed: export them at {size[0]}x{size[1]}{fits}"
-    )
-
-
-def _checked_size(path: Path) -> tuple[int, int]:
-    """(width, height) as displayed, of an opaque picture."""
-    try:
-        with Image.open(path) as picture:
-            if getattr(picture, "n_frames", 1) > 1:
-                raise InputError(f"{path} is an animation; give one picture for each key frame")
-            if picture.has_transparency_data and np.asarray(picture.convert("RGBA"))[..., 3].min() < 255:
-                raise InputError(f"{path} has transparent parts; lay it over its frame and save it without them")
-            sideways = picture.getexif().get(ORIENTATION) in SIDEWAYS
-            return (picture.height, picture.width) if sideways else picture.size
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path} is not a picture that can be read; give a png, jpg or webp") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -98,11 +98,26 @@ class PropagateConfig(Section):
     """Processes; null: one for each core. They change no byte of the result."""
 
 
+def _by_frame(value: Any) -> Any:
+    """``["5=a.png"]`` -> ``{5: "a.png"}``."""
+    if not isinstance(value, list | tuple):
+        return value
+    found: dict[int, str] = {}
+    for text in value:
+        frame, equals, file = str(text).partition("=")
+        if not equals or not frame.strip().isdecimal() or int(frame) in found:
+            raise ValueError(f"{text!r} is not FRAME=FILE, each frame once; write for example 5=painted/a.png")
+        found[int(frame)] = file
+    return found
+
+
 class PropagateRunConfig(ClipConfig):
     """Everything that `videoedit propagate` depends on."""
 
     keyframes: Annotated[tuple[FilePath, ...], BeforeValidator(as_tuple)] = ()
-    """Folders and files of edited key frames; the last number in a file's name is its frame's in the clip, from 0."""
+    """Folders and files of edited key frames; the number at the end of a name is its frame's in the clip, from 0."""
+    keyframe: Annotated[dict[int, FilePath], BeforeValidator(_by_frame)] = Field(default_factory=dict)
+    """Key frames whose names do not say their frames, as FRAME=FILE; in YAML a mapping."""
     cuts: Annotated[Literal["auto"] | tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_tuple)] = "auto"
     """First frames of the shots after the first, over which no key frame serves; auto: found; []: none."""
     truth: FilePath | None = None

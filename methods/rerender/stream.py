@@ -25,7 +25,7 @@ from videoedit.runs.steps import Step, Steps
 if TYPE_CHECKING:
     import torch
 
-FRAMES = "frames"  # the folder of finished frames
+FRAMES, ALPHA = "frames", "alpha"  # the folders of finished frames, and of their opacity
 FLOW = "flow"  # the folder of the flow that was estimated
 
 # -------------------------------------------------------------------------------------------------- choosing
@@ -100,6 +100,7 @@ class Propagation:
     seed: int
     name: str = "propagate"  # of the step
     device: torch.device | None = None  # of the optical flow; without one, the best there is
+    alpha: bool = False  # carry the opacity of the key frames in place of their colors
 
     @cached_property
     def intervals(self) -> tuple[Interval, ...]:
@@ -112,7 +113,7 @@ class Propagation:
     @cached_property
     def pictures(self) -> Pictures:
         """The edited key frames, read from disk one at a time."""
-        return Pictures(self.keyframes)
+        return Pictures(self.keyframes, self.clip.size, alpha=self.alpha)
 
     def needs(self, interval: Interval) -> dict[str, Any]:
         """All that the frames of an interval follow from; frames count by their numbers in the file."""
@@ -140,7 +141,7 @@ class Propagation:
             self.make_archives(targets, self.steps.scratch(".work"))
 
         needs = {stem: self.needs(interval) for stem, interval in parts.items()}
-        return self.steps.parts(self.name, f"{FRAMES}/{{}}.zip", needs, make)
+        return self.steps.parts(self.name, f"{ALPHA if self.alpha else FRAMES}/{{}}.zip", needs, make)
 
     def make_archives(self, targets: Mapping[Interval, Path], work: Path) -> None:
         """Make the frames of intervals, each into its archive; what is unfinished lies in the folder `work`."""

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torchvision.models.optical_flow import Raft_Large_Weights, raft_small
 
 from videoedit.errors import ConfigError, InputError, MethodError, OutputError, ShapeError, WeightsError
-from videoedit.models.fetch import FETCHABLE, cache_folder
+from videoedit.files import cache_folder
+from videoedit.models.fetch import FETCHABLE
 from videoedit.motion import estimators as flow_models
 from videoedit.motion.cache import FlowCache
 from videoedit.motion.estimators import Dis, FlowFiles, Raft, flow_pair, load_flow, read_flow

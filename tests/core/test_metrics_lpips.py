@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save_file
 
 from videoedit.errors import ShapeError, WeightsError
+from videoedit.files import cache_folder
 from videoedit.metrics import METRICS, Figure, Sample, measure
 from videoedit.metrics.lpips import SMALLEST, Lpips, difference_maps, distance, distance_inside, load_lpips
 from videoedit.metrics.weights import find_weights
-from videoedit.models.fetch import cache_folder
 from videoedit.testing import panning
 
 FETCHED = cache_folder() / "lpips.safetensors"  # of the user; the tests look elsewhere

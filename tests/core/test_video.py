@@ -486,8 +486,8 @@ def test_broken_in_the_middle(tmp_path: Path, textured: tuple[bytes, int]) -> No
     middle = (textured[1] + len(data)) // 2
     data[middle : middle + 4000] = bytes(4000)
     (tmp_path / "broken.mp4").write_bytes(data)
-    with pytest.raises(InputError, match="damaged"):
-        read_video(tmp_path / "broken.mp4")
+    video = read_video(tmp_path / "broken.mp4")
+    assert 8 <= video.num_frames < 16 and any("damaged: frames 7-" in note for note in video.notes)
 
 
 # ------------------------------------------------------------ bad output

@@ -18,9 +18,10 @@ PACKAGES = {"videoedit": ROOT / "videoedit", **{name: METHODS / name for name in
 # `models`, which fetches its weights; `config` and `files` above `errors`, which they raise.
 FLOORS = (
     ("types", "errors"),
+    ("limits",),
     ("config", "files"),
     ("diffusion", "attention", "media"),
-    ("models", "plugins"),
+    ("models", "plugins", "images"),
     ("motion",),
     ("runs",),
     ("metrics",),

@@ -299,7 +299,6 @@ def test_opaque_alpha_grey_palette_and_turned_photos_are_fine(tmp_path: Path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda d: picture(d / "1.png", mode="RGBA"), r"1\.png has transparent parts; lay it over its frame"),
         (lambda d: picture(d / "1.png", (32, 24)), r"1\.png is 32x24, the clip is worked on at 64x48; .*--size 32x24"),
         (lambda d: [picture(d / "1.png"), picture(d / "2.png", (9, 9))], r"2\.png is 9x9.*\(1 of 2 key frames differ\)"),
         (lambda d: picture(d / "6.png"), r"6\.png is for frame 6, but the edited frames are 0-5; frames count from 0"),

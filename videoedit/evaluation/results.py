@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from videoedit.config import Section
 from videoedit.errors import InputError
 from videoedit.evaluation.suite import EditType
-from videoedit.files import write_text
+from videoedit.files import check_name, write_text
+from videoedit.limits import parse_json, read_text
 
 SCHEMA_VERSION = 1  # as in Results
 RESULTS = "results.json"
@@ -22,22 +23,34 @@ Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is Non
 """A float; ``nan`` stands in a file as null."""
 
 
+def _word(value: Any) -> Any:
+    """A name that becomes the name of a folder."""
+    if isinstance(value, str) and len(PurePosixPath(check_name(value)).parts) != 1:
+        raise ValueError(f"{value!r} is no plain name")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_word)]
+Inside = Annotated[str, AfterValidator(check_name)]
+"""A file of the results' folder, from there."""
+
+
 class UnitResult(Section):
     """One edit of one clip by one method under one seed."""
 
-    clip: str
-    edit: str
+    clip: Name
+    edit: Name
     type: EditType
     """Of the edit."""
     prompt: str
     """A description of the clip after the edit."""
-    method: str
+    method: Name
     """The name of its row, a key of `Results.methods`."""
     seed: int
     status: Literal["done", "failed"]
     reason: str = ""
     """One line on why it failed."""
-    video: str | None = None
+    video: Inside | None = None
     """The edited clip, relative to the results' folder."""
     source: str | None = None
     """The clip that was to be edited, relative to the results' folder; null if it could not be read."""
@@ -143,8 +156,8 @@ def _read_text(file: Path) -> tuple[str, Any]:
     if not file.is_file():
         raise InputError(f"no results in {file.parent}: expected {RESULTS}; give the folder of a `videoedit bench run`")
     try:
-        text = file.read_text(encoding="utf-8")
-        data = json.loads(text)
+        text = read_text(file)
+        data = parse_json(text)
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read ({error}); run the benchmark again") from error
     if not isinstance(data, dict):
@@ -162,7 +175,7 @@ def write_results(results: Results, folder: Path) -> Path:
 def read_unit(path: Path) -> UnitResult | None:
     """One unit's file, or None if there is none or it is of no use any more."""
     try:
-        return UnitResult.model_validate_json(path.read_text(encoding="utf-8"))
+        return UnitResult.model_validate_json(read_text(path))
     except (OSError, ValueError):
         return None
 

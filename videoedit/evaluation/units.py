@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from videoedit.config import Section
 from videoedit.errors import VideoEditError
 from videoedit.evaluation.results import MethodInfo
 from videoedit.evaluation.suite import Edit, SuiteClip, content
 from videoedit.files import digest
+from videoedit.limits import read_text
 from videoedit.media.video import VideoInfo, probe
 from videoedit.runs.planning import Plan
 from videoedit.runs.progress import Progress
@@ -123,8 +124,8 @@ class Kept(Section):
 def read_kept(path: Path) -> Kept | None:
     """None if the file is not there, or damaged."""
     try:
-        return Kept.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError):
+        return Kept.model_validate_json(read_text(path))
+    except (OSError, ValueError):
         return None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from av.stream import Disposition
 
 from videoedit.errors import InputError
+from videoedit.media.images import lay_over_white
 
 ACCURATE = 0x4 | 0x2000 | 0x4000 | 0x40000  # swscale: bicubic, full chroma in and out, accurate rounding
 BT601, BT709, LIMITED, _FULL = 5, 1, 1, 2  # FFmpeg's numbers for matrices and ranges
@@ -89,26 +90,56 @@ def box_names(path: Path) -> tuple[list[str], bool]:
 
 
 def decoded_frames(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames in display order; DamagedError after the last good one where the data is cut or broken."""
+    """Frames in display order; DamagedError after the last one where the data is cut or broken at its end."""
     stream.thread_type = "AUTO"
-    seen = 0
+    decoder = _alpha_decoder(stream) or stream.codec_context
+    seen, broken = 0, False
+    for packet in _whole_packets(container, stream):
+        try:
+            frames = decoder.decode(packet) if packet else []
+            broken = bool(seen) and (packet is None or (broken and not frames))
+        except av.FFmpegError:
+            frames, broken = [], bool(seen)  # a stream that was joined midway begins broken
+        yield from frames
+        seen += len(frames)
+    with contextlib.suppress(av.FFmpegError):
+        yield from decoder.decode(None)
+    if broken:
+        raise DamagedError
+
+
+def _whole_packets(container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of a stream; None at the end if it breaks off there. A corrupt one counts if others follow."""
+    held = None
     with contextlib.closing(container.demux(stream)) as packets:
         while True:
             try:
-                packet = next(packets, None)
-                if packet is None:
-                    return
-                frames = [] if packet.is_corrupt else packet.decode()
-                broken = packet.is_corrupt
-            except av.FFmpegError:
-                frames, broken = [], True
-            yield from frames
-            seen += len(frames)
-            if broken and seen:  # before the first frame: a stream that was joined midway; go on
+                packet = next(packets)
+            except StopIteration:
                 break
-    with contextlib.suppress(av.FFmpegError):
-        yield from stream.decode(None)
-    raise DamagedError
+            except av.FFmpegError:
+                yield None
+                return
+            if held is not None and packet.size:
+                yield held
+                held = None
+            if packet.is_corrupt:
+                held = packet
+            else:
+                yield packet
+    if held is not None:
+        yield None
+
+
+def _alpha_decoder(stream: Any) -> Any:
+    """The decoder that knows the transparency of WebM, if it has some and this FFmpeg that decoder; else None."""
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
+    if name is None or "1" not in (stream.metadata.get(key) for key in ("alpha_mode", "ALPHA_MODE")):
+        return None
+    try:
+        return av.CodecContext.create(name, "r")
+    except (av.FFmpegError, ValueError):
+        return None
 
 
 def to_rgb(frame: Any, container: Any, stream: Any) -> np.ndarray:
@@ -128,8 +159,7 @@ def to_rgb(frame: Any, container: Any, stream: Any) -> np.ndarray:
     alpha = has_alpha(frame)
     pixels: np.ndarray = frame.to_ndarray(format="rgba" if alpha else "rgb24", **options)
     if alpha:
-        opacity = pixels[..., 3:].astype(np.uint32)
-        pixels = ((pixels[..., :3] * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
+        pixels = lay_over_white(pixels[..., :3], pixels[..., 3:])
     if shown := container.metadata.get(SIZE_TAG):
         width, height = map(int, shown.split("x"))
         pixels = pixels[:height, :width]
@@ -157,30 +187,15 @@ def orientation(frame: Any) -> tuple[bool, bool, bool]:
     return (True, c < 0, b < 0) if abs(b) > abs(a) else (False, a < 0, d < 0)
 
 
-def frame_times(container: Any, stream: Any) -> tuple[list[Fraction], Fraction]:
-    """Times of all frames in seconds from the first, without decoding; and how long the last one lasts (or 0)."""
-    tick = fraction(stream.time_base)
-    stamps: list[tuple[int, int]] = []
-    with contextlib.suppress(av.FFmpegError):  # a cut file: what is there
-        for packet in container.demux(stream):
-            if packet.is_corrupt:
-                break
-            if packet.size and not packet.is_discard:
-                stamp = packet.pts if packet.pts is not None else packet.dts
-                stamps.append((len(stamps) if stamp is None else stamp, packet.duration or 0))
-    stamps.sort()
-    return [(stamp - stamps[0][0]) * tick for stamp, _ in stamps], stamps[-1][1] * tick if stamps else Fraction(0)
-
-
-def frame_rate(container: Any, stream: Any, times: list[Fraction], last: Fraction) -> tuple[Fraction, bool]:
+def frame_rate(
+    times: list[Fraction], lasts: Fraction, declared: Sequence[Fraction], tick: Fraction
+) -> tuple[Fraction, bool]:
     """(frame rate, is it variable). The declared rate if the frames' times agree, else the average of the times."""
-    declared = [fraction(r) for r in (stream.average_rate, stream.guessed_rate, stream.base_rate) if r]
     if len(times) < 2 or times[-1] == 0:
-        image = container.format.name.endswith("_pipe") or container.format.name == "image2"
-        return (declared[0] if declared and not image else Fraction(1)), False
-    tick, span, mean = fraction(stream.time_base), times[-1], times[-1] / (len(times) - 1)
+        return (declared[0] if declared else Fraction(1)), False
+    span, mean = times[-1], times[-1] / (len(times) - 1)
     if any(abs(b - a - mean) > tick + mean / 20 for a, b in itertools.pairwise(times)):
-        return (len(times) / (span + (last or mean))).limit_denominator(1001), True
+        return (len(times) / (span + (lasts or mean))).limit_denominator(1001), True
     agreeing = [rate for rate in declared if abs((len(times) - 1) / rate - span) <= 2 * tick]
     return (agreeing[0] if agreeing else (1 / mean).limit_denominator(1001)), False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from videoedit.errors import ConfigError, ShapeError
 from videoedit.media.decoding import ACCURATE, BT601, BT709, LIMITED, SIZE_TAG, fraction
 from videoedit.media.sound import sound_packets
 
+_FINE = Fraction(1, 90000)  # seconds; unit of a variable rate's times
 Rate = int | float | str | Fraction
 
 
@@ -43,15 +44,25 @@ def checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         yield array
 
 
-def encode(path: Path, frames: Iterator[np.ndarray], shape: tuple[int, ...], rate: Fraction, audio_from: Any) -> None:
-    """Write frames of `shape` [H, W, 3] and the sound of a file, or of a `Video`'s span, if it is not None."""
+def encode(
+    path: Path,
+    frames: Iterator[np.ndarray],
+    shape: tuple[int, ...],
+    rate: Fraction,
+    audio_from: Any,
+    times: Sequence[Fraction] = (),
+) -> None:
+    """Write frames of `shape` [H, W, 3] and the sound of a file, or of a `Video`'s span, if it is not None.
+
+    `times`, seconds of each frame and of the end, are those of a variable rate.
+    """
     with contextlib.ExitStack() as stack:
         options = {"movflags": "+faststart+use_metadata_tags", "fflags": "+bitexact"}
         output = av.open(f"file:{path}", "w", format="mp4", options=options)
         try:
-            video = _add_video(output, shape, rate)
+            video = _add_video(output, shape, rate, _tick(rate, times))
             sound = stack.enter_context(sound_packets(audio_from, output)) if audio_from is not None else ()
-            packets = _video_packets(video, frames, rate)
+            packets = _video_packets(video, frames, _tick(rate, times), times)
             for packet in heapq.merge(packets, sound, key=lambda packet: packet.dts * fraction(packet.time_base)):
                 output.mux(packet)
         except BaseException:
@@ -61,7 +72,12 @@ def encode(path: Path, frames: Iterator[np.ndarray], shape: tuple[int, ...], rat
         output.close()
 
 
-def _add_video(output: Any, shape: tuple[int, ...], rate: Fraction) -> Any:
+def _tick(rate: Fraction, times: Sequence[Fraction]) -> Fraction:
+    """The unit of the frames' times, seconds."""
+    return _FINE if times else 1 / rate
+
+
+def _add_video(output: Any, shape: tuple[int, ...], rate: Fraction, tick: Fraction) -> Any:
     height, width = shape[:2]
     # Same bytes every time: x264's choices depend on the number of threads, and its AVX-512 code for macroblock
     # trees reads fresh memory, so that two runs differ; cpu-independent does without it.
@@ -69,7 +85,7 @@ def _add_video(output: Any, shape: tuple[int, ...], rate: Fraction) -> Any:
     stream = output.add_stream("libx264", rate=rate, options=options)
     context = stream.codec_context
     context.width, context.height = width + width % 2, height + height % 2
-    context.pix_fmt, context.time_base = "yuv420p", 1 / rate
+    context.pix_fmt, context.time_base = "yuv420p", tick
     context.thread_count, context.thread_type = 4, "FRAME"
     context.colorspace = context.color_primaries = context.color_trc = BT709
     context.color_range = LIMITED
@@ -78,7 +94,9 @@ def _add_video(output: Any, shape: tuple[int, ...], rate: Fraction) -> Any:
     return stream
 
 
-def _video_packets(stream: Any, frames: Iterator[np.ndarray], rate: Fraction) -> Iterator[Any]:
+def _video_packets(
+    stream: Any, frames: Iterator[np.ndarray], tick: Fraction, times: Sequence[Fraction]
+) -> Iterator[Any]:
     for number, pixels in enumerate(frames):
         height, width = pixels.shape[:2]
         if width % 2 or height % 2:
@@ -91,6 +109,9 @@ def _video_packets(stream: Any, frames: Iterator[np.ndarray], rate: Fraction) ->
             dst_color_range=LIMITED,
             interpolation=ACCURATE,
         )
-        frame.pts, frame.time_base = number, 1 / rate
+        frame.pts, frame.time_base = number, tick
+        if times:
+            frame.pts = round(times[number] / tick)
+            frame.duration = round(times[number + 1] / tick) - frame.pts
         yield from stream.encode(frame)
     yield from stream.encode(None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from videoedit.errors import InputError
 from videoedit.files import atomic_path
 
 logger = logging.getLogger("videoedit.media")
+MOST_PIXELS = 100_000_000  # of a picture or a frame; $VIDEOEDIT_MAX_PIXELS says another number
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
@@ -25,6 +28,28 @@ def write_image(path: Path, image: np.ndarray) -> None:
         temporary.write_bytes(encoded.tobytes())
 
 
+def check_pixels(path: Path, width: int, height: int) -> None:
+    """InputError if a picture, by the size that its header declares, is larger than this toolkit decodes."""
+    most = int(os.environ.get("VIDEOEDIT_MAX_PIXELS") or MOST_PIXELS)
+    if width * height > most:
+        raise InputError(
+            f"{path}: {width}x{height} pixels are more than the {most / 1e6:.0f} million that are read; "
+            f"make it smaller, or set VIDEOEDIT_MAX_PIXELS={width * height}"
+        )
+
+
+def lay_over_white(colors: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    """Colors over white, all uint8 [H, W, 3]."""
+    share = opacity.astype(np.uint32)
+    return ((colors * share + 255 * (255 - share) + 127) // 255).astype(np.uint8)
+
+
+def over_white(picture: Image.Image) -> np.ndarray:
+    """A picture as uint8 [H, W, 3] RGB, what is transparent laid over white."""
+    rgba = picture.convert("RGBA")
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"))
+
+
 def read_image(path: Path) -> np.ndarray:
     """Read a still picture as a viewer shows it: upright, opaque, its color profile converted to sRGB.
 
@@ -32,12 +57,41 @@ def read_image(path: Path) -> np.ndarray:
     """
     if not path.is_file():
         raise InputError(f"there is no picture {path}")
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
+    check_header(path)
+    image = None
+    with contextlib.suppress(cv2.error):
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
     if image is None:
         raise InputError(f"{path} is not a picture that can be read; give a png, jpg or webp")
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     managed = _color_managed(path)
     return image if managed is None else managed
+
+
+def has_transparency(path: Path) -> bool:
+    """Whether a picture has transparent parts."""
+    with contextlib.suppress(OSError, SyntaxError, ValueError), Image.open(path) as opened:
+        return opened.has_transparency_data and int(np.asarray(opened.convert("RGBA"))[..., 3].min()) < 255
+    return False
+
+
+def read_opacity(path: Path) -> np.ndarray:
+    """The opacity of a picture as a gray one, uint8 [H, W, 3]: 0 is transparent."""
+    check_header(path)
+    with Image.open(path) as opened:
+        opacity = np.asarray(ImageOps.exif_transpose(opened).convert("RGBA"))[..., 3:]
+    return opacity.repeat(3, -1)
+
+
+def check_header(path: Path) -> None:
+    """InputError if a file is a picture whose header declares more pixels than this toolkit decodes."""
+    try:
+        with Image.open(path) as opened:
+            check_pixels(path, *opened.size)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: its header declares more pixels than are read; make it smaller") from error
+    except (OSError, SyntaxError, ValueError):  # no picture that Pillow knows
+        return
 
 
 def _color_managed(path: Path) -> np.ndarray | None:
@@ -96,13 +150,19 @@ def _row(images: Sequence[np.ndarray], least: int) -> np.ndarray:
 
 
 class Pictures(Mapping[int, np.ndarray]):
-    """Pictures by frame number, each read from its file when it is asked for."""
+    """Pictures by frame number, each read from its file when it is asked for; larger ones shrunk to `size`.
 
-    def __init__(self, paths: Mapping[int, Path]) -> None:
-        self.paths = dict(paths)
+    With `alpha` it is their opacity in place of their colors.
+    """
+
+    def __init__(self, paths: Mapping[int, Path], size: tuple[int, int] | None = None, *, alpha: bool = False) -> None:
+        self.paths, self.size, self.read = dict(paths), size, read_opacity if alpha else read_image
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return read_image(self.paths[index])
+        image = self.read(self.paths[index])
+        if self.size is None or image.shape[1::-1] == self.size:
+            return image
+        return cv2.resize(image, self.size, interpolation=cv2.INTER_AREA)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.paths)

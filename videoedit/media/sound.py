@@ -18,18 +18,19 @@ from videoedit.media.decoding import OPEN_OPTIONS, check_file, fraction
 from videoedit.types import Video
 
 _COPIED = {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"}  # what fits an mp4 unchanged
+_USUAL = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}  # layout of channels
 _PREROLL = Fraction(1, 10)  # seconds; decoders need a little before the cut, which the edit list then hides
 
 
 @contextlib.contextmanager
 def sound_packets(source: str | os.PathLike[str] | Video, output: Any) -> Iterator[Iterable[Any]]:
-    """The packets of the source's first sound track, timed for `output`; nothing if it has none."""
-    path, begin, end = (
-        (source.path, source.start_time, source.start_time + source.duration)
-        if isinstance(source, Video)
-        else (Path(source), Fraction(0), None)
-    )
-    if path is None:
+    """The packets of the source's sound track, timed for `output`; nothing if it has none."""
+    if isinstance(source, Video):
+        path, begin, number = source.path, source.origin + source.start_time, source.audio_track
+        end = begin + source.duration
+    else:
+        path, begin, end, number = Path(source), None, None, 0
+    if path is None or path.is_dir():
         yield ()
         return
     check_file(path)
@@ -38,14 +39,15 @@ def sound_packets(source: str | os.PathLike[str] | Video, output: Any) -> Iterat
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: no sound can be read from it; give a video or sound file") from error
     with container:
-        track = next((s for s in container.streams.audio if s.codec_context is not None), None)
-        if track is None:
+        tracks = [stream for stream in container.streams.audio if stream.codec_context is not None]
+        if number >= len(tracks):
             yield ()
             return
+        track = tracks[number]
         # Times count from the first picture, which is the first frame of the output.
-        clock = container.streams.video[0] if container.streams.video else track
-        origin = (clock.start_time or 0) * fraction(clock.time_base)
-        begin, end = begin + origin, None if end is None else end + origin
+        if begin is None:
+            clock = container.streams.video[0] if container.streams.video else track
+            begin = (clock.start_time or 0) * fraction(clock.time_base)
         if track.codec_context.codec.canonical_name in _COPIED:
             yield _copied(container, track, output.add_stream_from_template(track), begin, end)
         else:
@@ -69,10 +71,13 @@ def _copied(container: Any, track: Any, target: Any, begin: Fraction, end: Fract
 
 
 def _as_aac(container: Any, track: Any, output: Any, begin: Fraction, end: Fraction | None) -> Iterator[Any]:
-    """The sound between two times, to the sample, encoded as AAC; more than two channels are mixed down."""
+    """The sound between two times, to the sample, encoded as AAC; more than eight channels are mixed down."""
     rate = track.rate if track.rate in (22050, 24000, 32000, 44100, 48000) else 48000
-    target = output.add_stream("aac", rate=rate, options={"b": "192k"})
-    layout = target.codec_context.layout = "mono" if track.channels == 1 else "stereo"
+    layout = _USUAL.get(track.channels, "stereo")
+    if track.channels in _USUAL and not track.layout.name.endswith("channels"):  # it says what they are
+        layout = track.layout.name
+    target = output.add_stream("aac", rate=rate, options={"b": f"{max(192, 64 * track.channels)}k"})
+    target.codec_context.layout = layout
     resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
     length = None if end is None else round((end - begin) * rate)
 

@@ -6,9 +6,9 @@ source's tags; untagged video is read as BT.601, as FFmpeg does. Written files a
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
@@ -21,90 +21,13 @@ import numpy as np
 
 from videoedit.errors import ConfigError, InputError, OutputError, ShapeError
 from videoedit.files import atomic_path
-from videoedit.media.decoding import (
-    DamagedError,
-    box_names,
-    decoded_frames,
-    frame_rate,
-    frame_times,
-    has_alpha,
-    open_clip,
-    pixel_aspect,
-    to_rgb,
-)
+from videoedit.media.decoding import DamagedError, box_names
 from videoedit.media.encoding import Rate, as_rate, checked, encode
+from videoedit.media.shown import Shown, open_frames
+from videoedit.media.timeline import VideoInfo, due_frames, probe
 from videoedit.types import Video
 
 PathLike = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """Facts of a clip. Width and height are as displayed."""
-
-    frames: int
-    fps: Fraction
-    width: int
-    height: int
-    has_audio: bool
-    duration: Fraction
-    is_variable_rate: bool
-    notes: tuple[str, ...] = ()
-
-
-def probe(path: PathLike) -> VideoInfo:
-    """Look at a clip: reads the file once without decoding it, and decodes the first frame.
-
-    Raises InputError, one line, for anything that is not a readable video or image.
-    """
-    return _examine(Path(path))[0]
-
-
-def _examine(path: Path) -> tuple[VideoInfo, list[Fraction]]:
-    """The facts of a clip, and the times of the frames in seconds from the first."""
-    with open_clip(path) as (container, stream):
-        times, last = frame_times(container, stream)
-        fps, variable = frame_rate(container, stream, times, last)
-    with open_clip(path) as (container, stream):
-        frame = _first_frame(path, container, stream)
-        height, width = to_rgb(frame, container, stream).shape[:2]
-        has_audio = bool(container.streams.audio)
-        aspect = pixel_aspect(stream)
-    notes = {
-        f"variable frame rate: frames are kept and played at the average, {float(fps):.3f} a second": variable,
-        f"the file is cut short: {len(times)} frames can be read": box_names(path)[1],
-        "more than 8 bits a colour: read as 8": _bits(frame) > 8,
-        "HDR source read without tone mapping: colours look pale": int(stream.codec_context.color_trc) in (16, 18),
-        "interlaced source: fields are not separated": bool(frame.interlaced_frame),
-        f"pixels are not square ({aspect}): resized to {width}x{height}": aspect != 1,
-        "transparent parts are laid over white": has_alpha(frame) and _transparent(frame),
-    }
-    info = VideoInfo(
-        frames=len(times),
-        fps=fps,
-        width=width,
-        height=height,
-        has_audio=has_audio,
-        duration=len(times) / fps,
-        is_variable_rate=variable,
-        notes=tuple(note for note, holds in notes.items() if holds),
-    )
-    return info, times
-
-
-def _first_frame(path: Path, container: Any, stream: Any) -> Any:
-    with contextlib.suppress(DamagedError):
-        for frame in decoded_frames(container, stream):
-            return frame
-    raise InputError(_too_few(path, 0, 0, 0, 1, None))
-
-
-def _bits(frame: Any) -> int:
-    return 8 if frame.format.has_palette else max(component.bits for component in frame.format.components)
-
-
-def _transparent(frame: Any) -> bool:
-    return int(frame.to_ndarray(format="rgba")[..., 3].min()) < 255
 
 
 def read_video(
@@ -113,16 +36,19 @@ def read_video(
     start: int = 0,
     stride: int = 1,
     num_frames: int | None = None,
+    fps: Fraction | None = None,
+    audio_track: int | None = None,
 ) -> Video:
     """Read every `stride`-th frame from frame `start` on; all of them, or exactly `num_frames`.
 
-    The rate of the result is the source's over `stride` (a variable rate: its average); start_time counts from the
-    clip's first frame.
+    The clip is a video, a picture, an animation or a folder of numbered pictures. The rate of the result is the
+    source's over `stride`; a variable rate is kept, frame by frame, unless `fps` asks for a constant one (see `probe`).
+    start_time counts from the clip's first frame. `audio_track` counts from 0; without it the one that players take.
     A still image or one-frame clip gives one frame whatever `num_frames` says, with a note.
     Raises InputError for unusable files and when fewer frames are there than asked.
     """
-    video = open_video(path, start=start, stride=stride, num_frames=num_frames)
-    passing = iter_frames(path, start=start, stride=stride, num_frames=num_frames)
+    video = open_video(path, start=start, stride=stride, num_frames=num_frames, fps=fps, audio_track=audio_track)
+    passing = iter_frames(path, start=start, stride=stride, num_frames=num_frames, fps=fps)
     first = next(passing)
     frames = np.fromiter(chain([first], passing), np.dtype((np.uint8, first.shape)))
     still = len(frames) == 1 and (num_frames or 1) > 1
@@ -130,22 +56,58 @@ def read_video(
     return replace(video, frames=frames, notes=(*video.notes, note) if still else video.notes)
 
 
-def open_video(path: PathLike, *, start: int = 0, stride: int = 1, num_frames: int | None = None) -> Video:
+def open_video(
+    path: PathLike,
+    *,
+    start: int = 0,
+    stride: int = 1,
+    num_frames: int | None = None,
+    fps: Fraction | None = None,
+    audio_track: int | None = None,
+) -> Video:
     """Like `read_video`, but its frames are a `FrameStream`: decoded when asked for, so a clip may be of any length."""
     _check_selection(start, stride, num_frames)
     path = Path(path)
-    info, times = _examine(path)
+    info = probe(path, fps)
     there = max(1, len(range(start, info.frames, stride)))
-    stream: Any = FrameStream(path, start, stride, (min(there, num_frames or there), info.height, info.width, 3))
+    shape = (min(there, num_frames or there), info.height, info.width, 3)
+    stream: Any = FrameStream(path, start, stride, shape, fps)
     return Video(
         frames=stream,
         fps=info.fps / stride,
         path=path,
-        start_time=times[start] if info.is_variable_rate and start < len(times) else start / info.fps,
+        start_time=info.begins(start),
         source_size=(info.height, info.width),
+        times=_selected_times(info, range(start, start + shape[0] * stride, stride)),
+        origin=info.origin,
+        audio_track=choose_track(path, info, audio_track),
         has_audio=info.has_audio,
-        notes=info.notes,
+        notes=(*info.notes, *_tracks_left_out(info, audio_track)),
     )
+
+
+def _selected_times(info: VideoInfo, numbers: range) -> tuple[Fraction, ...]:
+    """Seconds of the selected frames from the first of them, and of their end; empty for a constant rate."""
+    if not info.times:
+        return ()
+    ends = [*numbers, min(numbers.stop, info.frames)]
+    return tuple(info.begins(number) - info.begins(numbers.start) for number in ends)
+
+
+def choose_track(path: Path, info: VideoInfo, wanted: int | None) -> int:
+    """The number of the sound track to take; ConfigError if there is none of that number."""
+    if wanted is not None and wanted >= max(1, len(info.tracks)):
+        there = "; ".join(f"{number}: {words}" for number, words in enumerate(info.tracks)) or "none"
+        raise ConfigError(f"sound track {wanted} of {path} was asked for; it has {there}")
+    return info.track if wanted is None else wanted
+
+
+def _tracks_left_out(info: VideoInfo, wanted: int | None) -> tuple[str, ...]:
+    if len(info.tracks) < 2:
+        return ()
+    taken = info.track if wanted is None else wanted
+    listed = "; ".join(f"{number}: {words}" for number, words in enumerate(info.tracks))
+    return (f"of {len(info.tracks)} sound tracks ({listed}) number {taken} is kept; --audio-track chooses",)
 
 
 def _check_selection(start: int, stride: int, num_frames: int | None) -> None:
@@ -162,13 +124,14 @@ class FrameStream:
     start: int
     stride: int
     shape: tuple[int, int, int, int]  # (F, H, W, 3)
+    fps: Fraction | None = None  # a constant rate to resample to
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Frames uint8 [H, W, 3] in order, from the first one at each call."""
-        return iter_frames(self.path, start=self.start, stride=self.stride, num_frames=len(self))
+        return iter_frames(self.path, start=self.start, stride=self.stride, num_frames=len(self), fps=self.fps)
 
     def pick(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
         """(number, frame) of some frames, in ascending order: one pass up to the last of them."""
@@ -180,10 +143,11 @@ class FrameStream:
 
 
 def iter_frames(
-    path: PathLike, *, start: int = 0, stride: int = 1, num_frames: int | None = None
+    path: PathLike, *, start: int = 0, stride: int = 1, num_frames: int | None = None, fps: Fraction | None = None
 ) -> Iterator[np.ndarray]:
     """Yield frames uint8 [H, W, 3] one at a time; frames that are not asked for are never converted or kept.
 
+    Where the picture's size changes midway, all frames are brought to the first one's.
     Raises InputError on the first step for an unusable file, and after the last frame if there were too few.
     """
     _check_selection(start, stride, num_frames)
@@ -191,13 +155,13 @@ def iter_frames(
     seen = taken = 0
     shape: tuple[int, ...] | None = None
     damaged = False
-    with open_clip(path) as (container, stream):
+    with open_frames(path) as opened:
         try:
-            for seen, frame in enumerate(decoded_frames(container, stream), 1):
+            for seen, frame in enumerate(_at_constant_rate(path, opened.frames, fps), 1):
                 if seen <= start or (seen - 1 - start) % stride:
                     continue
-                pixels = to_rgb(frame, container, stream)
-                if shape is not None and pixels.shape != shape:  # the resolution changes midway
+                pixels = frame.pixels()
+                if shape is not None and pixels.shape != shape:
                     pixels = stretch_frames(pixels, (shape[1], shape[0]))
                 shape = pixels.shape
                 taken += 1
@@ -208,7 +172,7 @@ def iter_frames(
             damaged = True
     if seen == 1 and taken == 1:
         return  # a still
-    if damaged or box_names(path)[1]:
+    if damaged or (path.is_file() and box_names(path)[1]):
         raise InputError(
             f"{path}: the file is damaged or cut short, only {seen} frames could be read"
             + (f" ({taken} with start {start} and stride {stride})" if taken != seen else "")
@@ -216,6 +180,17 @@ def iter_frames(
         )
     if num_frames is not None or taken == 0:
         raise InputError(_too_few(path, seen, taken, start, stride, num_frames))
+
+
+def _at_constant_rate(path: Path, frames: Iterator[Shown], fps: Fraction | None) -> Iterator[Shown]:
+    """The frames as they are, or each as often as it is due at a constant rate."""
+    if fps is None:
+        yield from frames
+        return
+    due = Counter(due_frames(probe(path), fps))
+    for number, frame in enumerate(frames):
+        for _ in range(due[number]):
+            yield frame
 
 
 def _too_few(path: Path, seen: int, taken: int, start: int, stride: int, asked: int | None) -> str:
@@ -249,13 +224,15 @@ def write_video(
     fps: Rate,
     *,
     audio_from: PathLike | Video | None = None,
+    times: Sequence[Fraction] = (),
 ) -> None:
     """Write an mp4 that any browser plays: H.264 yuv420p, index first; same frames, same bytes.
 
     `frames` is an array [F, H, W, 3] or any iterable of [H, W, 3], uint8 RGB, encoded as it comes. The rate is kept
     exactly. Sound is copied unchanged where mp4 allows it (else encoded as AAC) from a file (all of it) or from a
-    `Video` (the span that it covers). H.264 yuv420p has even sides only: an odd side gets its last column or row
-    twice, and the file remembers the true size for `read_video`.
+    `Video` (the span that it covers). `times` are seconds of each frame and of the end, of a variable rate.
+    H.264 yuv420p has even sides only: an odd side gets its last column or row twice, and the file remembers the true
+    size for `read_video`.
     The file appears whole or not at all. Raises OutputError (disk full, no permission, not an .mp4 or .mov),
     ShapeError (not frames), InputError (the sound's file).
     """
@@ -270,7 +247,7 @@ def write_video(
         raise ShapeError(f"{path}: no frames to write; expected at least one [H, W, 3]")
     with atomic_path(path) as temporary:
         try:
-            encode(temporary, chain([first], passing), first.shape, rate, audio_from)
+            encode(temporary, chain([first], passing), first.shape, rate, audio_from, times)
         except av.FFmpegError as error:
             if isinstance(error, OSError):  # the disk: explained by atomic_path
                 raise
@@ -278,6 +255,6 @@ def write_video(
 
 
 def write_clip(path: Path, frames: Iterable[np.ndarray], video: Video, size: tuple[int, int]) -> None:
-    """Write frames, uint8 [H, W, 3] each, at `size` (width, height) with the rate and sound of `video`."""
+    """Write frames, uint8 [H, W, 3] each, at `size` (width, height) with the timing and sound of `video`."""
     resized = (stretch_frames(frame, size) for frame in frames)
-    write_video(path, resized, video.fps, audio_from=video if video.has_audio else None)
+    write_video(path, resized, video.fps, audio_from=video if video.has_audio else None, times=video.times)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import tempfile
 import tomllib
 from collections.abc import Callable
@@ -16,13 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from platformdirs import user_cache_path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from videoedit.errors import OutputError, WeightsError
-from videoedit.files import atomic_path, file_sha256
+from videoedit.files import atomic_path, cache_folder, file_sha256
 from videoedit.models import conversion
 from videoedit.models.download import from_address, from_package
 from videoedit.models.weights import first_line
@@ -58,11 +56,6 @@ class Fetchable:
     def pinned(self) -> set[str]:
         """All that a fetched file may say of the sha256 of its sources."""
         return {" ".join(source.sha256 for source in sources) for sources in itertools.product(*self.parts)}
-
-
-def cache_folder() -> Path:
-    """The folder in which fetched weights are kept: $VIDEOEDIT_CACHE, or that of the system's caches."""
-    return Path(os.environ.get("VIDEOEDIT_CACHE") or user_cache_path("videoedit", appauthor=False)).expanduser()
 
 
 def fetched(name: str) -> Path | None:

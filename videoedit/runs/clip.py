@@ -32,6 +32,9 @@ class Clip:
     fps: Fraction  # of the selected frames
     size: tuple[int, int]  # to work at
     output_size: tuple[int, int]  # to write
+    resampled: Fraction | None = None  # the constant rate that the file was brought to
+    audio_track: int | None = None  # that is kept; None: the one that players take
+    frame_format: str = "mp4"  # png, exr: the frames of edits are written as pictures too
     picked: str = ""  # numbers of the frames in the file, where these are just some of a clip
 
     @staticmethod
@@ -57,6 +60,7 @@ class Clip:
             "contents": self.sha256,
             "frames": self.picked or span(self.numbers),
             "size": "{}x{}".format(*self.size),
+            **({"fps": str(self.resampled)} if self.resampled else {}),
         }
 
     @cached_property
@@ -86,10 +90,12 @@ class Clip:
         def open_some() -> Video:
             stream: Any = self.video.frames
             frames = np.stack([frame for _, frame in stream.pick(indices)])
-            return replace(self.video, frames=frames, fps=fps)
+            return replace(self.video, frames=frames, fps=fps, times=())
 
         picked = ", ".join(str(self.numbers[index]) for index in indices)
-        return Clip(open_some, self.sha256, range(len(indices)), fps, self.size, self.output_size, picked)
+        return Clip(
+            open_some, self.sha256, range(len(indices)), fps, self.size, self.output_size, self.resampled, picked=picked
+        )
 
     def write(self, path: Path, frames: Iterable[np.ndarray]) -> None:
         """Write a version of the clip, uint8 [H, W, 3] each, at the output size with the clip's rate and sound."""
@@ -98,7 +104,7 @@ class Clip:
     def same_frames(self, path: Path) -> Iterator[np.ndarray]:
         """The frames of another file that stand where the clip's do, uint8 [H, W, 3] each at that file's own size."""
         numbers = self.numbers
-        return iter_frames(path, start=numbers.start, stride=numbers.step, num_frames=len(numbers))
+        return iter_frames(path, start=numbers.start, stride=numbers.step, num_frames=len(numbers), fps=self.resampled)
 
 
 def span(numbers: range) -> str:

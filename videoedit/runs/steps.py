@@ -96,12 +96,17 @@ class Steps:
         """A file of the folder."""
         return self.workspace.path(name)
 
-    def note(self, text: str) -> None:
-        """Remember what the user should know; said again whenever the step that is being made is kept."""
+    def note(self, text: str, *, said: bool = False) -> None:
+        """Say what the user should know, unless it was `said`, and remember it.
+
+        It is said again whenever the step that is being made is kept.
+        """
         if self._making and text not in self._making[2]:
             self._making[2].append(text)
         if text not in self.notes:
             self.notes.append(text)
+            if not said:
+                self.progress.say(f"note: {text}")
 
     def scratch(self, ending: str) -> Path:
         """A place, of the step that is being made, for what lets it go on after a kill; removed once it is done.
@@ -309,7 +314,7 @@ class _NoteHandler(logging.Handler):
         self.steps = steps
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.steps.note(record.getMessage())
+        self.steps.note(record.getMessage(), said=True)
 
 
 @contextlib.contextmanager

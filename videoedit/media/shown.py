@@ -1,0 +1,168 @@
+"""A clip's frames as a player shows them: of a video, an animated picture, a folder of pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, ImageSequence
+
+from videoedit.errors import InputError
+from videoedit.media.decoding import check_file, decoded_frames, fraction, open_clip, to_rgb
+from videoedit.media.images import check_header, over_white, read_image
+
+_FASTEST = 1000  # frames a second; what is more is the resolution of some clock
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # of a folder that is a clip
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A frame as it is shown."""
+
+    time: Fraction | None  # seconds on the file's own clock; None if it has none
+    lasts: Fraction  # seconds; 0 if unknown
+    pixels: Callable[[], np.ndarray]  # uint8 [H, W, 3] RGB, upright, square pixels
+    stands_alone: bool = True  # not built upon frames before
+    damaged: bool = False
+    source: Any = None  # the decoder's frame
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A clip that is being read: its frames, once, and what the file says of them."""
+
+    frames: Iterator[Shown]
+    rates: Sequence[Fraction] = ()  # that the file declares, the likeliest first
+    tick: Fraction = Fraction(1, 1000)  # resolution of its times, seconds
+    container: Any = None
+    stream: Any = None
+    notes: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def open_frames(path: Path) -> Iterator[Opened]:
+    """A video, animated picture or folder of numbered pictures, ready to be read once.
+
+    Raises InputError with one line that says what is wrong. Its `frames` end in DamagedError where the data breaks off.
+    """
+    if path.is_dir():
+        yield _open_folder(path)
+        return
+    check_file(path)
+    check_header(path)
+    if _is_for_pillow(path):
+        yield _open_animation(path)
+    else:
+        with open_clip(path) as (container, stream):
+            yield _open_stream(container, stream)
+
+
+def _open_stream(container: Any, stream: Any) -> Opened:
+    rates = [fraction(rate) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
+    if container.format.name in ("h264", "hevc"):  # raw: these are the demuxer's guesses
+        own = fraction(stream.codec_context.framerate)
+        rates = [own] if own else []
+    elif container.format.name.endswith("_pipe") or container.format.name == "image2":
+        rates = [Fraction(1)]
+
+    def frames() -> Iterator[Shown]:
+        tick = fraction(stream.time_base)
+        for frame in decoded_frames(container, stream):
+            yield Shown(
+                time=None if frame.pts is None else frame.pts * tick,
+                lasts=(frame.duration or 0) * tick,
+                pixels=lambda frame=frame: to_rgb(frame, container, stream),  # type: ignore[misc]
+                stands_alone=bool(frame.key_frame),
+                damaged=bool(frame.is_corrupt),
+                source=frame,
+            )
+
+    rates = [rate for rate in rates if rate <= _FASTEST]
+    return Opened(frames(), rates, fraction(stream.time_base), container, stream)
+
+
+# ---------------------------------------------------------------------------------------- animated pictures
+
+
+def _is_for_pillow(path: Path) -> bool:
+    """Whether a file is an animation that FFmpeg cannot read: WebP, AVIF."""
+    with path.open("rb") as handle:
+        head = handle.read(16)
+    if not (head[:4] == b"RIFF" and head[8:12] == b"WEBP") and head[4:12] != b"ftypavis":
+        return False
+    with contextlib.suppress(OSError, ValueError, SyntaxError), Image.open(path) as image:
+        return getattr(image, "n_frames", 1) > 1
+    return False
+
+
+def _open_animation(path: Path) -> Opened:
+    def frames() -> Iterator[Shown]:
+        time = Fraction(0)
+        with Image.open(path) as image:
+            try:
+                for picture in ImageSequence.Iterator(image):
+                    shown = over_white(picture)
+                    lasts = Fraction(round(picture.info.get("duration") or 100), 1000)
+                    yield Shown(time, lasts, lambda shown=shown: shown)  # type: ignore[misc]
+                    time += lasts
+            except (OSError, ValueError, SyntaxError) as error:
+                raise InputError(f"{path}: the animation is damaged ({error}); export it again") from error
+
+    return Opened(frames())
+
+
+# ------------------------------------------------------------------------------------- folders of pictures
+
+
+def _open_folder(path: Path) -> Opened:
+    numbered = folder_pictures(path)
+    numbers = [number for number, _ in numbered]
+    missing = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
+    regular = len({after - before for before, after in itertools.pairwise(numbers)}) == 1  # every n-th frame was kept
+    notes: tuple[str, ...] = ()
+    if missing and not regular:
+        some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        notes = (f"pictures are missing from the folder ({some}): those that are there follow each other",)
+
+    def frames() -> Iterator[Shown]:
+        for _, file in numbered:
+            yield Shown(None, Fraction(0), lambda file=file: _read_over_white(file))  # type: ignore[misc]
+
+    return Opened(frames(), notes=notes)
+
+
+def folder_pictures(path: Path) -> list[tuple[int, Path]]:
+    """The pictures of a folder that is a clip, by the numbers at the ends of their names, in order.
+
+    Raises InputError if there are none, or if a name leaves the order open.
+    """
+    found: dict[int, Path] = {}
+    for file in sorted(path.iterdir()):
+        if file.suffix.lower() not in PICTURES or file.name.startswith("."):
+            continue
+        digits = re.search(r"(\d+)$", file.stem)
+        if digits is None or len(digits[1]) > 12:
+            raise InputError(f"{path}: the name of {file.name} does not end in a frame's number, as 0000.png does")
+        number = int(digits[1])
+        if number in found:
+            raise InputError(f"{path}: {found[number].name} and {file.name} have one number; leave one of them")
+        found[number] = file
+    if not found:
+        raise InputError(f"{path}: a folder without pictures; give a video, or a folder of numbered png or jpg files")
+    return sorted(found.items())
+
+
+def _read_over_white(file: Path) -> np.ndarray:
+    """A picture with what is transparent laid over white."""
+    check_header(file)
+    with contextlib.suppress(OSError, ValueError, SyntaxError), Image.open(file) as image:
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            return over_white(ImageOps.exif_transpose(image))
+    return read_image(file)
