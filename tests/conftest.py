@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+
+@pytest.fixture
+def is_mapped() -> Callable[[Path], bool]:
+    """Tells whether this process has a file mapped, which Windows would then neither replace nor remove."""
+    process = psutil.Process()
+    if not hasattr(process, "memory_maps"):  # macOS
+        return lambda path: False
+    return lambda path: any(part.path == str(path) for part in process.memory_maps())

@@ -88,6 +88,14 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
+def relative(path: Path, folder: Path) -> str:
+    """A path from a folder, written alike on every system; the whole path where it is on another drive of Windows."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:
+        return path.absolute().as_posix()
+
+
 def refuse_links(folder: Path) -> None:
     """OutputError if a folder holds links, or what is neither a file nor a folder; it may be a link itself."""
     for place, folders, files in os.walk(folder):

@@ -129,9 +129,9 @@ class TuningState:
         """Continue the tuning in `path`; raises WeightsError for a damaged or foreign file, MethodError for a
         tuning of something else or one with more than `steps` steps."""
         try:
-            with safe_open(path, "pt") as file:
+            with safe_open(path, "pt") as file:  # copied: Windows replaces no file that is mapped
                 settings = (file.metadata() or {}).get(FORMAT)
-                saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                saved = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{path} is damaged ({error}); delete it to tune from the start") from error
         if settings is None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import ntpath
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from videoedit.errors import OutputError
-from videoedit.files import atomic_path, file_stem, write_text
+from videoedit.files import atomic_path, file_stem, relative, write_text
 from videoedit.runs.folder import latest_call, open_workspace, read_workspace
 
 
@@ -33,6 +35,12 @@ def opened(folder: Path, *, method: str = "m", fresh: bool = False, **clip):
 def test_texts_make_file_names_of_their_own(text: str, stem: str):
     assert file_stem(text).startswith(stem) and len(file_stem(text)) <= 55
     assert file_stem(text) == stem or len(file_stem(text)) == len(stem) + 6
+
+
+def test_a_path_to_another_drive_is_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    assert relative(tmp_path / "a/b.mp4", tmp_path / "c") == "../a/b.mp4"
+    monkeypatch.setattr(os.path, "relpath", ntpath.relpath)
+    assert relative(Path("D:/b.mp4"), Path("C:/c")).endswith("/D:/b.mp4")
 
 
 def test_a_folder_belongs_to_one_method_and_one_clip(tmp_path: Path):

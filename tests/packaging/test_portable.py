@@ -6,10 +6,12 @@ import ast
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [path for folder in ("videoedit", "methods") for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -112,6 +114,15 @@ def test_what_is_printed_to_a_file_is_utf_8_too(tmp_path: Path):
     command = [sys.executable, "-m", "videoedit", "show-config", "framewise", "--set", "prompts=[雪]"]
     done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "cp1252"}, check=False)
     assert done.returncode == 0 and "雪" in done.stdout.decode("utf-8"), done.stderr
+
+
+def test_the_workflow_takes_every_python_that_is_supported():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    supported = [name.rpartition(" ")[2] for name in project["classifiers"] if "Python :: 3." in name]
+    jobs = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text("utf-8"))["jobs"]
+    matrix = jobs["tests"]["strategy"]["matrix"]
+    assert matrix["python"] == supported
+    assert [system.partition("-")[0] for system in matrix["os"]] == ["ubuntu", "macos", "windows"]
 
 
 @pytest.mark.slow

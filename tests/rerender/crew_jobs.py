@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from videoedit.errors import InputError
 
@@ -39,7 +39,7 @@ class Die(Touch):
         with self.path.with_suffix(".deaths").open("a") as deaths:
             deaths.write("x")
         if self.path.with_suffix(".deaths").stat().st_size <= self.times:
-            os.kill(os.getpid(), signal.SIGKILL)
+            psutil.Process().kill()
         self.path.write_text(context)
 
 

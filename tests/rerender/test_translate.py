@@ -161,7 +161,7 @@ def test_evaluations_of_a_key_frame(translator, models, frames):
 
 @pytest.mark.parametrize("settings", [{}, {"preserve_color": False, "store_dtype": "float16"}, {"compat": "official"}])
 @pytest.mark.parametrize("done", [1, 2])
-def test_a_loaded_state_goes_on_to_the_same_bytes(translator, frames, tmp_path, settings, done):
+def test_a_loaded_state_goes_on_to_the_same_bytes(translator, frames, tmp_path, settings, done, is_mapped):
     whole = translator(**settings)
     expected = run(whole, frames, (0, 2, 4, 6))
     first = translator(**settings)
@@ -169,6 +169,7 @@ def test_a_loaded_state_goes_on_to_the_same_bytes(translator, frames, tmp_path, 
     first.save(tmp_path / "state.safetensors")
     second = translator(**settings)
     second.load(tmp_path / "state.safetensors")
+    assert not is_mapped(tmp_path / "state.safetensors")
     assert np.array_equal(run(second, frames, (0, 2, 4, 6)[done:]), expected[done:])
     assert torch.equal(second.memory.previous.pixels, whole.memory.previous.pixels)
 

@@ -356,7 +356,7 @@ def test_stops_at_a_gradient_that_is_not_finite() -> None:
     ],
     ids=["defaults", "bf16", "options"],
 )
-def test_resumed_run_has_the_same_bytes(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_resumed_run_has_the_same_bytes(settings: dict[str, Any], tmp_path: Path, is_mapped) -> None:
     state = tmp_path / "tune.state.safetensors"
     settings = {**settings, "steps": 8, "checkpoint_every": 3}
     whole, stopped, resumed = make_unet(), make_unet(), make_unet()
@@ -364,7 +364,12 @@ def test_resumed_run_has_the_same_bytes(settings: dict[str, Any], tmp_path: Path
     with pytest.raises(KeyboardInterrupt):
         Job().run(stopped, **settings, state_path=state, callback=stop_after(5))
     steps = []
-    result = Job().run(resumed, **settings, state_path=state, callback=lambda step, loss: steps.append(step))
+
+    def note(step: int, loss: float) -> None:
+        steps.append(step)
+        assert not is_mapped(state)
+
+    result = Job().run(resumed, **settings, state_path=state, callback=note)
     assert (result.resumed_from, steps) == (3, [4, 5, 6, 7, 8])
     assert result.losses == expected.losses
     assert same(values(resumed), values(whole))

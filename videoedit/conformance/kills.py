@@ -67,7 +67,8 @@ def kill_runs(method: str, settings: Mapping[str, Any], work: Path, kills: int) 
 
 def start(work: Callable[..., None], *arguments: Any) -> BaseProcess:
     """A process that does some work; where the system allows, it need not import anything again."""
-    process = get_context("fork" if sys.platform == "linux" else "spawn").Process(target=work, args=arguments)
+    context: Any = get_context("fork" if sys.platform == "linux" else "spawn")
+    process: BaseProcess = context.Process(target=work, args=arguments)
     process.start()
     return process
 

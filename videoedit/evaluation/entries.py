@@ -28,7 +28,8 @@ from videoedit.evaluation.runs import claim, output_of, weights_of
 from videoedit.evaluation.sanity import Identity, RoundTrip
 from videoedit.evaluation.statistics import SANITY
 from videoedit.evaluation.suite import Suite, SuiteError, content, nearest
-from videoedit.evaluation.units import Entry, Output, Unit, numbers_of, relative
+from videoedit.evaluation.units import Entry, Output, Unit, numbers_of
+from videoedit.files import relative
 from videoedit.media.images import read_image
 from videoedit.media.video import iter_frames, probe, stretch_frames, write_video
 from videoedit.pipeline import plan_run

@@ -21,8 +21,8 @@ from videoedit.evaluation.measuring import figures_of, sample_of
 from videoedit.evaluation.request import Request, reason_of
 from videoedit.evaluation.results import MethodInfo, MetricInfo, Results, UnitResult, read_unit, write_results
 from videoedit.evaluation.suite import Edit, Suite, SuiteClip, describe_clip, describe_edit, dump_suite
-from videoedit.evaluation.units import Entry, Kept, Output, Unit, cost_of, numbers_of, output_key, read_kept, relative
-from videoedit.files import digest, explain_os_error, write_text
+from videoedit.evaluation.units import Entry, Kept, Output, Unit, cost_of, numbers_of, output_key, read_kept
+from videoedit.files import digest, explain_os_error, relative, write_text
 from videoedit.runs.folder import lock_folder, sweep_parts
 from videoedit.runs.machine import environment, hardware
 from videoedit.runs.progress import Progress

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from videoedit.config import ClipConfig
-from videoedit.evaluation.units import Output, StageCost, Unit, numbers_of, relative
-from videoedit.files import digest, write_text
+from videoedit.evaluation.units import Output, StageCost, Unit, numbers_of
+from videoedit.files import digest, relative, write_text
 from videoedit.limits import parse_json, read_text
 from videoedit.media.video import open_video
 from videoedit.models.shape import local_folder

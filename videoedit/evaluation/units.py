@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -156,8 +155,3 @@ def probe_clip(clip: SuiteClip) -> tuple[VideoInfo, range] | str:
 def numbers_of(frames: range) -> tuple[int, int, int]:
     """First, stride, count."""
     return frames.start, frames.step, len(frames)
-
-
-def relative(path: Path, folder: Path) -> str:
-    """A path as the results have it."""
-    return Path(os.path.relpath(path, folder)).as_posix()

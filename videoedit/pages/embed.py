@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 
 from videoedit.errors import InputError
+from videoedit.files import relative
 from videoedit.media.video import iter_frames, probe, stretch_frames, write_video
 
 EMBED_LIMIT = 30 * 2**20  # bytes of video inside one page
@@ -98,7 +98,7 @@ def _embed(cut: Cut, video: ShownVideo, folder: Path, whole: bool, limit: int, s
     if copy is not None:
         video.data = _base64(copy)
     if whole or copy is None:
-        video.link = quote(os.path.relpath(cut.path, folder))
+        video.link = quote(relative(cut.path, folder))
         video.remark = (
             f"A smaller preview: the video has {size / 2**20:.1f} MiB."
             if copy is not None

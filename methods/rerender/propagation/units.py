@@ -101,7 +101,9 @@ class FrameArchive(ZipFile):
         return np.load(io.BytesIO(self.read(f"{frame:06d}.npy")))
 
     def put_bytes(self, name: str, data: bytes) -> None:
-        self.writestr(ZipInfo(name), data)  # without the time: same frames, same bytes
+        info = ZipInfo(name)  # without the time: same frames, same bytes
+        info.create_system = 3  # on every system
+        self.writestr(info, data)
 
 
 @contextlib.contextmanager
