@@ -139,7 +139,7 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
         """DDIM inversion with the tuned network on the empty prompt (official: no guidance)."""
         settings, mean = self.config.invert, self.posterior.mean
         if settings.latents is not None:
-            given = load_inv_latents(settings.latents, allow_pickle=self.config.allow_pickle)
+            given = load_inv_latents(settings.latents, allow_pickle=getattr(self.config, "allow_pickle", False))
             if given.shape != mean.shape:
                 raise ShapeError(
                     f"{settings.latents} holds latents of shape {list(given.shape)} (batch, frames, channels, height, "
@@ -174,7 +174,7 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
         generator = torch.Generator().manual_seed(self.seed)
         unet = VideoUNet(self.models.unet, **self.config.network.model_dump(), generator=generator)
         if self.config.adapter:
-            load_adapter(self.config.adapter, unet, allow_pickle=self.config.allow_pickle)
+            load_adapter(self.config.adapter, unet, allow_pickle=getattr(self.config, "allow_pickle", False))
         return unet
 
     @property

@@ -5,6 +5,7 @@ One pass decodes them all. What it finds is kept by the hash of the clip's conte
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import time
@@ -17,7 +18,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from videoedit.errors import InputError
+from videoedit.errors import InputError, OutputError
 from videoedit.files import cache_folder, contents_sha256, file_states, write_text
 from videoedit.media.decoding import DamagedError, box_names, frame_rate, has_alpha, pixel_aspect
 from videoedit.media.shown import Opened, Shown, open_frames
@@ -99,13 +100,14 @@ def _known(path: Path, *state: int) -> VideoInfo:
     began = time.perf_counter()
     info = _examine(path)
     if kept is not None and time.perf_counter() - began > _WORTH_KEEPING:
-        write_text(kept, TypeAdapter(VideoInfo).dump_json(info).decode())
+        with contextlib.suppress(OutputError):  # a cache that cannot be written is none
+            write_text(kept, TypeAdapter(VideoInfo).dump_json(info).decode())
     return info
 
 
 def _is_possible(info: VideoInfo) -> bool:
     """Whether the facts agree with each other, as those of every clip do."""
-    if min(info.frames, info.fps, info.width, info.height, info.duration) <= 0:
+    if min(info.frames, info.width, info.height) <= 0 or min(info.fps, info.duration) <= 0:
         return False
     if not 0 <= info.track < max(1, len(info.tracks)) or info.has_audio != bool(info.tracks):
         return False
@@ -231,15 +233,15 @@ def _clock(frames: Sequence[Shown], opened: Opened) -> tuple[list[Fraction], Fra
 def _sound(container: Any) -> tuple[tuple[str, ...], int]:
     """The sound tracks in words, and the number of the one that players take."""
     tracks: list[str] = []
-    preferred = 0
+    preferred: int | None = None
     for stream in container.streams.audio if container else ():
         if stream.codec_context is None:
             continue
-        if stream.disposition & stream.disposition.default and not preferred:
+        if stream.disposition & stream.disposition.default and preferred is None:
             preferred = len(tracks)
         words = (stream.metadata.get("language", ""), stream.codec_context.layout.name, stream.codec_context.name)
         tracks.append(" ".join(filter(None, words)))
-    return tuple(tracks), preferred
+    return tuple(tracks), preferred or 0
 
 
 def _notes(path: Path, opened: Opened, frame: Any, count: int, size: tuple[int, int]) -> Iterable[str]:
