@@ -79,7 +79,8 @@ def test_clips_that_are_none(make, expected, model, clip, tmp_path: Path, capsys
 def test_settings_that_do_not_fit(arguments, expected, model, clip, tmp_path: Path, capsys, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     out = tmp_path / "out"
-    answer = edit(clip, "--prompt", "x", "--model", model, "-o", out, *arguments, capsys=capsys)
+    given = [] if "--model" in arguments else ["--model", model]
+    answer = edit(clip, "--prompt", "x", *given, "-o", out, *arguments, capsys=capsys)
     assert_refused(answer, expected, out)
 
 
