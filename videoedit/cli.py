@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,6 +77,10 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if debug or not (line := _one_line(error)):
             raise
+        if "--json" in arguments:
+            from videoedit.runs.progress import Events
+
+            Events().send("error", text=line, exit_code=2)
         sys.stderr.write(f"error: {printable(line)}\n")
         sys.exit(2)
 
@@ -243,6 +248,8 @@ def _command(spec: MethodSpec) -> Any:
         _parameter("set_", list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change any setting.")),
         _parameter("dry_run", bool, typer.Option("--dry-run", help="Say what would be done, write nothing."), False),
         _parameter("fresh", bool, typer.Option("--fresh", help="Start over, forgetting earlier work."), False),
+        _parameter("json_", bool, typer.Option("--json", help="Tell a program: one JSON object a line."), False),
+        _parameter("quiet", bool, typer.Option("--quiet", help="Say no more than where the videos are."), False),
         _parameter("debug", bool, typer.Option("--debug", help="Show tracebacks."), False),
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -277,7 +284,7 @@ def _resolve(spec: MethodSpec, file: Path | None, flags: list[tuple[str, Any]], 
 
 def _run(spec: MethodSpec, given: dict[str, Any]) -> None:
     from videoedit.pipeline import default_folder, plan_run, run_method
-    from videoedit.runs.progress import Progress
+    from videoedit.runs.progress import Events, Progress
 
     flags: list[tuple[str, Any]] = [("clip", given["clip"].absolute())] if given["clip"] else []
     for flag in _flags(spec):
@@ -290,11 +297,16 @@ def _run(spec: MethodSpec, given: dict[str, Any]) -> None:
         from videoedit.runs.planning import describe
 
         plan = plan_run(spec.name, config, folder, fresh=given["fresh"], estimate=True)
+        if given["json_"]:
+            Events().send("plan", **asdict(plan))
+            return
         typer.echo(describe(plan, folder, getattr(config, "device", None)))
         return
     plan = plan_run(spec.name, config)
-    progress = Progress()
+    progress = Events() if given["json_"] else Progress(quiet=given["quiet"])
     progress.say(f"{spec.name}: {plan.frames}, working at {plan.size[0]}x{plan.size[1]}, into {folder}")
     result = run_method(spec.name, config, folder, fresh=given["fresh"], progress=progress)
     for label, path in result.videos.items():
-        progress.say(f"{label}: {path}")
+        progress.result(label, path)
+        if given["quiet"]:
+            typer.echo(printable(str(path)))

@@ -69,7 +69,8 @@ class StreamedEdit:
     """A version of a clip of any length: `frames` gives its frames, uint8 [H, W, 3] at the working size, as they come.
 
     `watchers` take series of the frames on their way to the file; `series` gives others, once they have passed, and
-    `means` figures out of all. The usual figures are taken of the file, if there is a prompt to measure it by.
+    `means` figures out of all. `alpha` gives the opacity of each frame, a gray picture uint8 [H, W, 3]. The usual
+    figures are taken of the file, if there is a prompt to measure it by.
     """
 
     title: str
@@ -83,9 +84,7 @@ class StreamedEdit:
     prompt: str = ""
     reference: Path | None = None
     role: str = "edit"
-    alpha: Callable[[], Iterable[np.ndarray]] | None = field(
-        default=None, repr=False
-    )  # opacity, gray pictures uint8 [H, W, 3]
+    alpha: Callable[[], Iterable[np.ndarray]] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -37,16 +37,18 @@ class LimitedLoader(yaml.SafeLoader):
         self._values: dict[int, int] = {}  # by node: how many values it holds
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        mark = self.peek_event().start_mark
+        mark, repeated = self.peek_event().start_mark, self.check_event(yaml.AliasEvent)
         self._level += 1
         if self._level > DEEPEST:
             raise yaml.MarkedYAMLError(problem=f"nested deeper than {DEEPEST} levels", problem_mark=mark)
         node = super().compose_node(parent, index)
         self._level -= 1
-        if id(node) not in self._values:
-            self._values[id(node)] = 1 + sum(self._values.get(id(part), MOST_VALUES) for part in _parts(node))
+        if repeated and id(node) not in self._values:  # the alias stands inside of what it names
+            raise yaml.MarkedYAMLError(problem="its aliases repeat themselves", problem_mark=mark)
+        if not repeated:
+            self._values[id(node)] = 1 + sum(self._values[id(part)] for part in _parts(node))
         if self._values[id(node)] > MOST_VALUES:
-            problem = f"its aliases repeat themselves, or stand for more than {MOST_VALUES:,} values"
+            problem = f"its aliases stand for more than {MOST_VALUES:,} values"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
         return node
 

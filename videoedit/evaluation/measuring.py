@@ -12,11 +12,11 @@ import numpy as np
 
 from videoedit.errors import InputError, VideoEditError
 from videoedit.evaluation.entries import read_frames
-from videoedit.evaluation.layouts.imported import PICTURES
 from videoedit.evaluation.results import UnitResult
 from videoedit.evaluation.suite import Suite, nearest
 from videoedit.evaluation.units import Output, Unit
 from videoedit.media.images import read_image
+from videoedit.media.shown import PICTURES
 from videoedit.media.video import read_video, stretch_frames
 from videoedit.metrics import Metric, all_metrics, full_id, measure, why_skipped
 from videoedit.metrics.sample import Facts, Sample

@@ -30,7 +30,8 @@ def write_image(path: Path, image: np.ndarray) -> None:
 
 def check_pixels(path: Path, width: int, height: int) -> None:
     """InputError if a picture, by the size that its header declares, is larger than this toolkit decodes."""
-    most = int(os.environ.get("VIDEOEDIT_MAX_PIXELS") or MOST_PIXELS)
+    given = os.environ.get("VIDEOEDIT_MAX_PIXELS", "")
+    most = int(given) if given.isdecimal() else MOST_PIXELS
     if width * height > most:
         raise InputError(
             f"{path}: {width}x{height} pixels are more than the {most / 1e6:.0f} million that are read; "
@@ -46,8 +47,8 @@ def lay_over_white(colors: np.ndarray, opacity: np.ndarray) -> np.ndarray:
 
 def over_white(picture: Image.Image) -> np.ndarray:
     """A picture as uint8 [H, W, 3] RGB, what is transparent laid over white."""
-    rgba = picture.convert("RGBA")
-    return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"))
+    rgba = np.asarray(picture.convert("RGBA"))
+    return lay_over_white(rgba[..., :3], rgba[..., 3:])
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -138,25 +138,35 @@ def _open_folder(path: Path) -> Opened:
     return Opened(frames(), notes=notes)
 
 
+def numbered(folder: Path) -> list[tuple[int, Path]]:
+    """(number, file) of the pictures whose names end in a number, in order."""
+    found: list[tuple[int, Path]] = []
+    for file in _pictures(folder):
+        if match := re.search(r"\d+$", file.stem):
+            found.append((int(match[0]), file))
+    return sorted(found)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    files = sorted(folder.iterdir())
+    return [file for file in files if file.suffix.lower() in PICTURES and not file.name.startswith(".")]
+
+
 def folder_pictures(path: Path) -> list[tuple[int, Path]]:
     """The pictures of a folder that is a clip, by the numbers at the ends of their names, in order.
 
     Raises InputError if there are none, or if a name leaves the order open.
     """
-    found: dict[int, Path] = {}
-    for file in sorted(path.iterdir()):
-        if file.suffix.lower() not in PICTURES or file.name.startswith("."):
-            continue
-        digits = re.search(r"(\d+)$", file.stem)
-        if digits is None or len(digits[1]) > 12:
-            raise InputError(f"{path}: the name of {file.name} does not end in a frame's number, as 0000.png does")
-        number = int(digits[1])
-        if number in found:
-            raise InputError(f"{path}: {found[number].name} and {file.name} have one number; leave one of them")
-        found[number] = file
+    found = numbered(path)
+    known = {file for _, file in found}
+    if odd := [file.name for file in _pictures(path) if file not in known]:
+        raise InputError(f"{path}: the name of {odd[0]} does not end in a frame's number, as 0000.png does")
     if not found:
         raise InputError(f"{path}: a folder without pictures; give a video, or a folder of numbered png or jpg files")
-    return sorted(found.items())
+    for (number, first), (after, second) in itertools.pairwise(found):
+        if number == after:
+            raise InputError(f"{path}: {first.name} and {second.name} have one number; leave one of them")
+    return found
 
 
 def _read_over_white(file: Path) -> np.ndarray:

@@ -176,7 +176,7 @@ def _pass(path: Path, opened: Opened) -> tuple[_Pass, Any, int, int]:
     if len(sizes) > 1:
         notes.append(f"the picture's size changes midway: all frames are brought to the first one's, {width}x{height}")
     if damage := _damaged(frames):
-        notes.append(f"the data is damaged: frames {_spans(damage)} may look broken")
+        notes.append(f"the data is damaged: frames {spans(damage)} may look broken")
     if cut or (opened.container and box_names(path)[1]):
         notes.append(f"the file is cut short: {len(frames)} frames can be read")
     return _Pass(frames, notes), first, width, height
@@ -196,16 +196,16 @@ def _damaged(frames: Sequence[Shown]) -> list[int]:
     return found
 
 
-def _spans(numbers: Iterable[int]) -> str:
-    """Numbers for a person: ``24-35, 40``."""
-    spans: list[list[int]] = []
+def spans(numbers: Iterable[int], most: int = 5) -> str:
+    """Ascending numbers for a person: ``24-35, 40, ...``."""
+    runs: list[list[int]] = []
     for number in numbers:
-        if spans and number == spans[-1][-1] + 1:
-            spans[-1] = [spans[-1][0], number]
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], number]
         else:
-            spans.append([number])
-    text = ", ".join("-".join(map(str, span)) for span in spans[:6])
-    return text + (", ..." if len(spans) > 6 else "")
+            runs.append([number])
+    texts = ["-".join(map(str, run)) for run in runs]
+    return ", ".join(texts[:most] + (["..."] if len(texts) > most else []))
 
 
 def _clock(frames: Sequence[Shown], opened: Opened) -> tuple[list[Fraction], Fraction, bool]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,9 +10,10 @@ from PIL import Image
 
 from videoedit.errors import InputError
 from videoedit.evaluation.suite import Suite, SuiteClip
+from videoedit.media.shown import numbered
+from videoedit.media.timeline import spans
 
 VIDEOS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif")
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 TGVE_TYPES = {"style": "style", "object": "subject", "background": "background", "multiple": "several"}
 """TGVE's names of the types of edits -> ours."""
 
@@ -123,16 +123,6 @@ def _checked(place: Path, expected: int | None) -> Path | list[Path] | str:
     return place
 
 
-def numbered(folder: Path) -> list[tuple[int, Path]]:
-    """(number, file) of the pictures whose names end in a number, in order."""
-    found: list[tuple[int, Path]] = []
-    for file in folder.iterdir():
-        is_picture = file.suffix.lower() in PICTURES and not file.name.startswith(".")
-        if is_picture and (match := re.search(r"\d+$", file.stem)):
-            found.append((int(match[0]), file))
-    return sorted(found)
-
-
 def _trouble(place: Path, frames: Sequence[tuple[int, Path]], expected: int | None) -> str | None:
     """One line on the pictures of one edit that cannot be used; None if there is one of one size for each frame."""
     numbers = [number for number, _ in frames]
@@ -142,7 +132,7 @@ def _trouble(place: Path, frames: Sequence[tuple[int, Path]], expected: int | No
     base = 0 if numbers[0] == 0 else 1
     count = len(numbers) if expected is None else expected
     if absent := sorted(set(range(base, base + count)) - set(numbers)):
-        return f"{place}: {len(absent)} of {count} frames are missing: {_ranges(absent)} (counted from {base})"
+        return f"{place}: {len(absent)} of {count} frames are missing: {spans(absent)} (counted from {base})"
     if len(numbers) > count:
         return f"{place}: {len(numbers)} frames, but the clip has {count}; expected one for each"
     return _trouble_with_sizes(place, frames)
@@ -163,20 +153,6 @@ def _trouble_with_sizes(place: Path, frames: Sequence[tuple[int, Path]]) -> str 
                 f"{place}: frame {number} is {found[0]}x{found[1]}, the first is {size[0]}x{size[1]}; expected one size"
             )
     return None
-
-
-def _ranges(numbers: Sequence[int], most: int = 5) -> str:
-    """``3, 7-9, ...`` of ascending numbers."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    texts = []
-    for first, last in runs:
-        texts.append(str(first) if first == last else f"{first}-{last}")
-    return ", ".join(texts[:most] + (["..."] if len(texts) > most else []))
 
 
 def find_clip(places: Iterable[Path], name: str) -> Path | None:

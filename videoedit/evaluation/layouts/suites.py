@@ -18,12 +18,12 @@ from videoedit.config import _Loader
 from videoedit.errors import ConfigError, InputError
 from videoedit.evaluation.layouts.clips import import_clips
 from videoedit.evaluation.layouts.common import Draft
-from videoedit.evaluation.layouts.imported import numbered
 from videoedit.evaluation.layouts.tgve import import_tgve, tgve_part
 from videoedit.evaluation.layouts.v2vbench import import_v2vbench
 from videoedit.evaluation.suite import Suite, build_suite, nearest
 from videoedit.files import write_text
 from videoedit.media.images import read_image
+from videoedit.media.shown import numbered
 
 FRAME_RATE = Fraction(24)  # of clips that come as pictures, which have none
 
