@@ -194,10 +194,6 @@ def _pictures(clip: Clip, edit: Edit | StreamedEdit) -> list[str]:
     return [f"{Path(edit.file).stem}-frames/{number:06d}.{clip.frame_format}" for number in clip.numbers]
 
 
-def _pictures_wanted(clip: Clip, edit: Edit | StreamedEdit) -> dict[str, str]:
-    return {"format": clip.frame_format} if _pictures(clip, edit) else {}
-
-
 def _pictured(
     done: Delivery,
     edit: Edit | StreamedEdit,
@@ -229,7 +225,7 @@ def _deliver_array(done: Delivery, edit: Edit) -> None:
         return figures
 
     name = f"measure {edit.title}" if edit.role == "edit" else edit.role
-    needs = {**edit.needs, **_written(clip), "reference": edit.reference, **_pictures_wanted(clip, edit)}
+    needs = {**edit.needs, **_written(clip), "reference": edit.reference}
     step = steps.keep(name, make, needs=needs, files=[edit.file, *_pictures(clip, edit)])
     done.show(edit.title, edit.role, edit.prompt, edit.file)
     if reference := edit.reference:
@@ -277,7 +273,7 @@ def _deliver_stream(done: Delivery, edit: StreamedEdit) -> None:
         clip.write(steps.path(edit.file), watch(frames, watchers))
         return series_of(watchers) | edit.series()
 
-    needs = {**edit.needs, **_written(clip), **_pictures_wanted(clip, edit)}
+    needs = {**edit.needs, **_written(clip)}
     written = steps.keep(f"write {edit.title}", make, needs=needs, files=[edit.file, *_pictures(clip, edit)])
     measured = _measure_file(done, edit, written) if edit.prompt else None
     done.show(edit.title, edit.role, edit.prompt, edit.file)

@@ -265,3 +265,11 @@ def test_fingerprint_follows_the_contents(saved, folder):
 def test_available_models_are_lines(monkeypatch, saved):
     monkeypatch.setattr("videoedit.models.loading.MINI", saved)
     assert available_models()[0].startswith("mini  ")
+
+
+@pytest.mark.parametrize("key", ["_attn_implementation", "attn_implementation", "_attn_implementation_internal"])
+def test_kernels_that_a_config_names_are_not_fetched(key, folder):
+    path = folder / "text_encoder" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: "evil/kernel"}))
+    encoder = load_models(str(folder)).text_encoder
+    assert encoder.config._attn_implementation == "sdpa"

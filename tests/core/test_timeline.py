@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 from PIL import Image
 
 import videoedit.media.timeline as timeline
+from videoedit.cli import main
 from videoedit.errors import ConfigError, InputError
 from videoedit.media.video import iter_frames, open_video, probe, read_video, write_clip
+from videoedit.runs.clip import Clip
 
 RATE = 48000
 TICK = Fraction(1, 90000)
@@ -357,3 +360,50 @@ def test_facts_are_kept_by_contents_and_never_trusted_blindly(tmp_path: Path, mo
         kept.write_text(broken)
         timeline._known.cache_clear()
         assert probe(tmp_path / "clip.mp4") == info
+
+
+# ---------------------------------------------------------------------------------------- through a whole run
+
+
+def test_timing_and_track_go_through_propagation(tmp_path: Path) -> None:
+    source, out = tmp_path / "clip.mkv", tmp_path / "out"
+    write(source, PAUSED, 36, beep=float(PAUSED[36]), layouts=("stereo", "5.1"))
+    frames = read_video(source).frames
+    (tmp_path / "keys").mkdir()
+    for number in (0, 36, 71):
+        cv2.imwrite(str(tmp_path / "keys" / f"{number}.png"), frames[number])
+
+    def propagated(*more: str) -> Any:
+        command = [
+            "propagate",
+            str(source),
+            "--keyframes",
+            str(tmp_path / "keys"),
+            "--propagator",
+            "flow",
+            "-o",
+            str(out),
+        ]
+        with pytest.raises(SystemExit) as ended:
+            main([*command, "--set", "propagate.flow=dis", "--set", "propagate.workers=1", *more])
+        assert not ended.value.code
+        with av.open(str(out / "propagated.mp4")) as container:
+            return container.streams.audio[0].layout.name, probe(out / "propagated.mp4")
+
+    layout, info = propagated()
+    seen, heard = seen_and_heard(out / "propagated.mp4")
+    assert (
+        (layout, info.frames) == ("stereo", 72) and seen == pytest.approx(3.5, abs=0.01) and abs(seen - heard) < 1 / 24
+    )
+    assert propagated("--audio-track", "1")[0] == "5.1"
+    layout, info = propagated("--fps", "24", "--frames", "72")  # as many frames, of another pace
+    assert (layout, info.is_variable_rate, info.frames, info.fps) == ("stereo", False, 72, 24)
+
+
+def test_a_truth_is_resampled_as_the_clip_is(tmp_path: Path) -> None:
+    write(tmp_path / "clip.mp4", EVEN, 10)
+    clip = Clip.of(np.stack([gray(1)] * 8))
+    resampled = replace(clip, resampled=Fraction(48), numbers=range(16, 24))
+    found = [float(frame.mean()) > 100 for frame in resampled.same_frames(tmp_path / "clip.mp4")]
+    assert found == [False] * 4 + [True] * 2 + [False] * 2  # frame 10 is shown twice
+    assert resampled.identity != replace(resampled, resampled=None).identity
