@@ -114,7 +114,7 @@ def test_self_mode_is_the_stock_network_and_the_others_are_not(unet):
     for mode in MODES:
         with attend(unet, self_attention(unet, FrameState(num_frames=4), mode)):
             changed = (run(unet, latents, text) - stock).abs().max().item()
-        assert changed < 1e-6 if mode == "self" else changed > 1e-3, (mode, changed)
+        assert changed < 1e-5 if mode == "self" else changed > 1e-3, (mode, changed)
 
 
 def test_clips_of_a_batch_do_not_mix(unet):

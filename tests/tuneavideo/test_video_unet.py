@@ -14,7 +14,7 @@ from videoedit.attention import Patch, attend
 from videoedit.errors import ConfigError, MethodError, ShapeError
 from videoedit.testing import tiny_unet
 
-CLOSE = {"rtol": 0, "atol": 1e-6}
+CLOSE = {"rtol": 0, "atol": 1e-5}  # Single precision: processors sum a convolution in different orders.
 
 
 def randn(*shape, seed=0):
