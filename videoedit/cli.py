@@ -49,6 +49,7 @@ FLAGS_OF_CLIPS = (
 FLAGS_OF_MODELS = (
     Flag("--model", ("model",), "Model: mini, a diffusers folder, a .safetensors file, or a hub id."),
     Flag("--device", ("device",), "Device to compute on: auto, cpu, cuda, mps, ..."),
+    Flag("--anyway", ("anyway",), "Go on though the model does not know words of the prompts.", kind=bool),
 )
 
 
@@ -210,6 +211,16 @@ def fetch(name: str) -> None:
 
     typer.echo(describe(name))
     typer.echo(str(fetch_weights(name)))
+
+
+@models_app.command()
+def words(model: Annotated[str, typer.Argument(help="A model whose folder lists its words.")] = "mini") -> None:
+    """List the words that a small model knows; prompts of other words draw nothing that they mean."""
+    from videoedit.models.shape import local_folder
+    from videoedit.models.words import known_words
+
+    known = known_words(local_folder(model))
+    typer.echo(" ".join(sorted(known)) or f"{model} does not list its words: any may be tried")
 
 
 def _add_commands(app: typer.Typer, group: str) -> None:

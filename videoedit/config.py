@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -133,6 +133,28 @@ class RunConfig(ClipConfig):
     """Precision of the frozen model; empty: float32 on a CPU, float16 on a GPU."""
     allow_pickle: bool = False
     """Read pickled weights too, through torch's restricted unpickler."""
+    anyway: bool = Field(default=False, json_schema_extra=ONLY_HOW)
+    """Go on though the model does not know words of the prompts."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Settings that suit a model better than the paper's, by its name: they hold where nothing else is given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        model = given.get("model", cls.model_fields["model"].default)
+        return _filled(given, cls.presets.get(model, {})) if isinstance(model, str) else given
+
+
+def _filled(given: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
+    """`given`, and what only `preset` has, section by section."""
+    filled = {**preset, **given}
+    for name, inner in preset.items():
+        if isinstance(inner, Mapping) and isinstance(filled[name], Mapping):
+            filled[name] = _filled(filled[name], inner)
+    return filled
 
 
 class EditsConfig(RunConfig):

@@ -12,6 +12,7 @@ from videoedit.errors import ConfigError, InputError
 from videoedit.files import contents_sha256, digest, file_states, write_text
 from videoedit.models.assets import is_embedded
 from videoedit.models.shape import ModelShape, local_folder, size_for, working_size
+from videoedit.models.words import known_words, unknown_words
 from videoedit.plugins import MethodSpec, get_method
 from videoedit.runs.folder import Workspace, check_folder, open_workspace
 from videoedit.runs.machine import environment
@@ -225,6 +226,7 @@ def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tu
         shape = ModelShape.read(folder) if folder else shape
         size = working_size(source, video.size, factor=shape.factor, native=shape.native)
         notes += [] if folder else ["The model is not on this disk yet: sizes are guessed, costs unknown."]
+        notes += _check_words(config, folder)
     scene = Scene(info, frames, size, shape, folder, estimate)
     stages, more = spec.load("plan")(config, scene)
     rate = f"{float(info.fps / video.stride):g} fps" + (" on average" if info.is_variable_rate else "")
@@ -237,6 +239,21 @@ def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tu
         notes=(*notes, *info.notes, *more),
     )
     return scene, costs
+
+
+def _check_words(config: RunConfig, folder: Path | None) -> list[str]:
+    """Refuse prompts with words that the model does not know; with ``anyway``, a note that names them."""
+    texts: list[str] = []
+    for name in ("source_prompt", "prompt", "prompts", "prompt_suffix", "negative_prompt"):
+        value = getattr(config, name, ())
+        texts += [value] if isinstance(value, str) else value
+    known = known_words(folder)
+    if not (unknown := unknown_words(texts, known)):
+        return []
+    what = f"the model {config.model!r} knows {len(known)} words, among them not: {unknown}"
+    if not config.anyway:
+        raise InputError(f"{what}; use others (videoedit models words lists them), or go on with --anyway")
+    return [f"{what[:1].upper()}{what[1:]}."]
 
 
 def _clip(config: ClipConfig) -> Path:

@@ -1,8 +1,8 @@
 """SDEdit on each frame by itself: noise it to a strength, denoise it by the prompt (Meng et al., ICLR 2022)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ class SampleConfig(Section):
 class FramewiseConfig(EditsConfig):
     """Everything a framewise run depends on."""
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"mini": {"sample": {"steps": 30, "guidance_scale": 3.0}}}
     sample: SampleConfig = SampleConfig()
 
 

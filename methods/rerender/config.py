@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -134,6 +135,9 @@ class PropagateRunConfig(ClipConfig):
 class RerenderConfig(RunConfig):
     """Everything a Rerender-A-Video run depends on."""
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "mini": {"translate": {"strength": 0.85, "guidance_scale": 3.0}}
+    }
     prompt: str = ""
     """Text that says what the edit should show."""
     prompt_suffix: str = ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -74,6 +75,14 @@ class SampleConfig(Section):
 class EditFramesConfig(Section):
     """The joint edit of frames."""
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "mini": {
+            "network": {"group_norm": "frame"},  # it learnt single pictures: over a clip subjects vanish from frames
+            "tune": {"steps": 80, "learning_rate": 3e-4},
+            "invert": {"steps": 30},
+            "sample": {"steps": 30, "guidance_scale": 3.0},
+        }
+    }
     adapter: FilePath | None = None
     """Start from these tuned tensors (`adapter.safetensors` of an earlier run, or an official .pth)."""
     network: NetworkConfig = NetworkConfig()

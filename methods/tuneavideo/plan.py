@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tuneavideo.config import EditFramesConfig, TuneAVideoConfig
+from videoedit.errors import InputError
 from videoedit.models.shape import ModelShape
 from videoedit.runs.planning import Scene, StagePlan
 
@@ -26,7 +27,12 @@ def edit_stages(
     prompts: Sequence[str],
     shape: ModelShape | None,
 ) -> tuple[StagePlan, ...]:
-    """Cost of editing so many frames of `size` (width, height) jointly; operations are counted if `shape` is known."""
+    """Cost of editing so many frames of `size` (width, height) jointly; operations are counted if `shape` is known.
+
+    Refuses to tune on no words.
+    """
+    if config.tune.steps and not source_prompt.strip():
+        raise InputError('the network is tuned on words for the clip; say what it shows with --source-prompt "..."')
     step, train, saved = _count(config, shape, frames, size) if shape else (0.0, 0.0, 0.0)
     guided = 1 if config.sample.guidance_scale == 1 else 2
     tune, invert, sample = config.tune, config.invert, config.sample

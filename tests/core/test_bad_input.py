@@ -29,7 +29,8 @@ def clip(tmp_path_factory) -> Path:
 
 
 def edit(*arguments: object, capsys) -> tuple[int, str]:
-    command = ["run", "tuneavideo", *map(str, arguments), "--steps", "2", "--tune-steps", "1", "--device", "cpu"]
+    command = ["run", "tuneavideo", *map(str, arguments), "--source-prompt", "a square", "--steps", "2"]
+    command += ["--tune-steps", "1", "--device", "cpu"]
     with pytest.raises(SystemExit) as stop:
         main(command)
     return int(stop.value.code or 0), capsys.readouterr().err
@@ -159,6 +160,7 @@ def test_a_dry_run_says_what_a_changed_setting_would_make(model, clip, tmp_path:
     assert edit(clip, *command, capsys=capsys)[0] == 0
     before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     arguments = ["run", "tuneavideo", clip, *command, "--steps", "2", "--tune-steps", "1", "--device", "cpu"]
+    arguments += ["--source-prompt", "a square"]
     with pytest.raises(SystemExit):
         main([str(argument) for argument in (*arguments, "--guidance", "3", "--dry-run")])
     said = capsys.readouterr().out
@@ -178,7 +180,7 @@ def test_a_full_disk_loses_nothing_that_was_made(model, clip, tmp_path: Path):
     resource = pytest.importorskip("resource")
     out = tmp_path / "out"
     command = [sys.executable, "-m", "videoedit", "run", "tuneavideo", str(clip), "--prompt", "x", "--model",
-               str(model), "--steps", "2", "--tune-steps", "1", "--device", "cpu", "-o", str(out)]  # fmt: skip
+               str(model), "--source-prompt", "a square", "--steps", "2", "--tune-steps", "1", "--device", "cpu", "-o", str(out)]  # fmt: skip
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))

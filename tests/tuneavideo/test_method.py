@@ -262,7 +262,8 @@ def test_a_folder_takes_further_prompts_and_reuses_its_tuning(config, tmp_path: 
 def test_a_stopped_tuning_goes_on_from_its_last_step(asked, square_clip, tiny_folder, tmp_path: Path):
     """Ctrl-C, or SIGTERM, at some step between two checkpoints; nothing that was tuned is lost."""
     command = [sys.executable, "-m", "videoedit", "run", "tuneavideo", str(square_clip), "--model", str(tiny_folder),
-               "--device", "cpu", "--prompt", "snow", "--tune-steps", "400", "--steps", "2"]  # fmt: skip
+               "--device", "cpu", "--source-prompt", "a square", "--prompt", "snow", "--tune-steps", "400", "--steps",
+               "2"]  # fmt: skip
     state = None
     with subprocess.Popen([*command, "-o", str(tmp_path / "r")], stderr=subprocess.PIPE, text=True) as child:
         while child.poll() is None and not (state := next((tmp_path / "r").glob("tune-*.state.safetensors"), None)):
