@@ -13,10 +13,10 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY)  ## edit the bundled clip with Tune-A-Video on the embedded model
-	$(BIN)/videoedit run tuneavideo --config configs/tuneavideo/demo.yaml --out outputs/demo
+	$(BIN)/videoedit demo
 
 demo-rerender: $(READY)  ## edit it with Rerender-A-Video: key frames, then every frame
-	$(BIN)/videoedit run rerender --config configs/rerender/demo.yaml --out outputs/demo-rerender
+	$(BIN)/videoedit demo rerender
 
 test: quick-tests slow-tests  ## the whole suite, a process for each core
 

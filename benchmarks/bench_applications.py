@@ -22,11 +22,11 @@ from common import publish
 from results_schema import Row, row
 
 from tuneavideo.config import TuneAVideoConfig
-from videoedit.config import build_config, read_yaml
+from videoedit.config import build_config
 from videoedit.media.video import read_video
 from videoedit.metrics import METRICS
 from videoedit.pages.contact_sheet import contact_sheet
-from videoedit.pipeline import run_method
+from videoedit.pipeline import demo_config, run_method
 from videoedit.runs.progress import Progress
 
 ROOT = Path(__file__).parents[1]
@@ -38,10 +38,10 @@ FRAME_WISE = {"attention": "self", "group_norm": "frame"}
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "videoedit-applications")
-    parser.add_argument("--config", type=Path, default=ROOT / "configs/tuneavideo/demo.yaml")
     parser.add_argument("--sheet", type=Path, default=ROOT / "docs/applications.png")
     arguments = parser.parse_args()
-    settings = {k: v for k, v in read_yaml(arguments.config).items() if k in ("network", "tune", "invert", "sample")}
+    demo = demo_config("tuneavideo").model_dump(mode="json")
+    settings = {name: demo[name] for name in ("network", "tune", "invert", "sample")}
     rows: dict[str, np.ndarray] = {}
     figures: list[dict[str, Any]] = []
     for name, clip in json.loads((CLIPS / "demo.json").read_text())["clips"].items():

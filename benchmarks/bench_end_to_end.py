@@ -1,4 +1,4 @@
-"""Whole runs of every demo (``configs/*/demo.yaml``) through the command line, and where their time goes.
+"""Whole runs of every demo (``methods/*/demo.yaml``) through the command line, and where their time goes.
 
 Times and memory of the steps are those that a run records in its ``run.json``; "loading, report" is the rest of what
 the process and its workers took: Python, the models, reading, the report. Each process has one thread. The ratios are
@@ -24,7 +24,7 @@ from typing import Any
 from common import ONE_THREAD, ROOT, publish
 from results_schema import Row, row
 
-from videoedit.config import read_yaml
+from videoedit.pipeline import demo_config
 
 LESS = 5
 REST = "loading, report"
@@ -39,10 +39,10 @@ def fewer_steps(settings: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from ("--set", f"{prefix}steps={max(1, round(value / LESS))}")
 
 
-def run(method: str, config: Path, folder: Path, *, full: bool) -> Iterator[Row]:
+def run(method: str, folder: Path, *, full: bool) -> Iterator[Row]:
     """Run a demo; a row for each step's CPU and wall seconds and peak memory, and for the whole."""
-    command = [sys.executable, "-m", "videoedit", "run", method, "--config", str(config), "--out", str(folder)]
-    command += [] if full else fewer_steps(read_yaml(config))
+    command = [sys.executable, "-m", "videoedit", "demo", method, "--out", str(folder)]
+    command += [] if full else fewer_steps(demo_config(method).model_dump(mode="json"))
     wall, cpu = time.perf_counter(), children_seconds()
     subprocess.run(command, env=os.environ | ONE_THREAD, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     wall, cpu = time.perf_counter() - wall, children_seconds() - cpu
@@ -78,9 +78,9 @@ def children_seconds() -> float:
 
 
 def rows(*, full: bool) -> Iterator[Row]:
-    for config in sorted((ROOT / "configs").glob("*/demo.yaml")):
+    for config in sorted((ROOT / "methods").glob("*/demo.yaml")):
         with tempfile.TemporaryDirectory() as folder:
-            yield from run(config.parent.name, config, Path(folder) / "run", full=full)
+            yield from run(config.parent.name, Path(folder) / "run", full=full)
 
 
 def main() -> None:

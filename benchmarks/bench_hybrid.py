@@ -1,6 +1,6 @@
 """The hybrid on a whole clip against Tune-A-Video on the frames that it can hold, brought to the clip's full rate.
 
-Both tune with the settings of ``configs/hybrid/demo.yaml`` and make one edit. The hybrid edits at most 24 key frames
+Both tune with the settings of ``methods/hybrid/demo.yaml`` and make one edit. The hybrid edits at most 24 key frames
 and makes all others from them. Tune-A-Video edits 24 frames, spread over the clip by a stride; to fill the places
 between, each is held until the next, or two neighbours are blended by their distance in time. All are measured over the
 frames that Tune-A-Video spans, at the clip's own size, with one and the same flow and occlusion, estimated on the
@@ -29,16 +29,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import ROOT, publish
+from common import publish
 from results_schema import Row, row
 
-from videoedit.config import build_config, parse_assignments, read_yaml, set_value
+from videoedit.config import build_config, parse_assignments, set_value
 from videoedit.media.video import probe, read_video
 from videoedit.metrics import METRICS, Sample, measure
 from videoedit.metrics.motion import moved_pairs
 from videoedit.metrics.pixels import changes
 from videoedit.pages.contact_sheet import contact_sheet
-from videoedit.pipeline import run_method
+from videoedit.pipeline import demo_config, run_method
 from videoedit.plugins import get_method
 from videoedit.runs.planning import DEFAULT_FRAMES
 from videoedit.runs.progress import Progress
@@ -136,8 +136,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "videoedit-hybrid")
     parser.add_argument("--sheet", type=Path, help="where the contact sheet goes; by default into the work folder")
     arguments = parser.parse_args()
-    demo = read_yaml(ROOT / "configs/hybrid/demo.yaml")
-    settings: dict[str, Any] = {name: demo[name] for name in SHARED if name in demo}
+    demo = demo_config("hybrid").model_dump(mode="json")
+    settings: dict[str, Any] = {name: demo[name] for name in SHARED}
     for key, value in parse_assignments(arguments.set):
         set_value(settings, key, value)
     texts = {"source_prompt": arguments.source_prompt, "prompts": [arguments.prompt]}

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from common import publish
@@ -19,21 +20,19 @@ from results_schema import Row, row
 from tuneavideo import VideoUNet
 from tuneavideo.tuning import tune
 from videoedit import load_models, read_video
-from videoedit.config import read_yaml
 from videoedit.diffusion.latents import encode_posterior, frames_to_pixels
 from videoedit.diffusion.prompts import encode_prompts
-
-CONFIG = Path(__file__).parents[1] / "configs" / "tuneavideo" / "demo.yaml"
+from videoedit.pipeline import demo_config
 
 
 def rows(steps: int) -> Iterator[Row]:
     """Wall seconds of each part, and their share of the whole."""
-    demo = read_yaml(CONFIG)
+    demo: Any = demo_config("tuneavideo")
     models = load_models("mini", device="cpu")
     start = time.perf_counter()
-    video = read_video(CONFIG.parent / demo["clip"])
+    video = read_video(demo.clip)
     posterior = encode_posterior(models.vae, frames_to_pixels(video.frames))
-    embeds = encode_prompts(models, [demo["source_prompt"]])
+    embeds = encode_prompts(models, [demo.source_prompt])
     network = VideoUNet(models.unet, generator=torch.Generator().manual_seed(33))
     prepared = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Make a document's picture from a finished run: python docs/make_pictures.py outputs/demo docs/demo.png."""
+"""Make a document's picture from a finished run: python docs/make_pictures.py outputs/demo-tuneavideo docs/demo.png."""
 
 from __future__ import annotations
 

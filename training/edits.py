@@ -30,9 +30,8 @@ from videoedit.config import build_config, read_yaml
 from videoedit.media.video import read_video
 from videoedit.metrics import edge_f1
 from videoedit.pages.contact_sheet import contact_sheet
-from videoedit.pipeline import run_method
+from videoedit.pipeline import demo_config, run_method
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 LOST = 0.5  # distance from the truth, as a share of the frame, of a subject that is not found
 COLUMN = {"subject": 0, "background": 1, "attribute": 2, "style": 3}
 
@@ -95,7 +94,7 @@ def write_clips(case: Case, art: Path, folder: Path, frames: int) -> tuple[Path,
 
 def settings_of(method: str, changes: dict[str, Any]) -> dict[str, Any]:
     """The demo's sections for that method, with some values changed (``section.name``)."""
-    data = read_yaml(CONFIGS / method / "demo.yaml")
+    data = demo_config(method).model_dump(mode="json")
     kept = {name: value for name, value in data.items() if isinstance(value, dict)}
     for dotted, value in changes.items():
         section, name = dotted.split(".")

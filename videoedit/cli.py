@@ -12,26 +12,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from videoedit import __version__
 from videoedit.errors import ConfigError, VideoEditError, printable
 from videoedit.evaluation.commands import app as bench_app
-from videoedit.plugins import COMMANDS, METHODS, Flag, MethodSpec
+from videoedit.plugins import COMMANDS, METHODS, Flag, MethodSpec, discover
 from videoedit.runs.interrupt import interrupt_on_sigterm
 
 if TYPE_CHECKING:
     from videoedit.config import ClipConfig
 
+EXIT_CODES = """Exit codes: 0 done; 1 done, but something failed or is wrong, and is named; 2 refused, nothing was begun
+or what was begun is kept; 130 stopped, the same command goes on."""
+
+
+class _Commands(TyperGroup):
+    """Commands that know where a misplaced word belongs."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            if ctx.parent is None and name in discover(METHODS):
+                raise ConfigError(f"{name} is a method: videoedit run {name} CLIP ...")
+            if ctx.info_name == "run" and (Path(name).suffix or Path(name).exists()):
+                raise ConfigError(f"{name} stands where a method belongs: videoedit run METHOD CLIP ...; "
+                                  "videoedit methods lists them")  # fmt: skip
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="videoedit",
+    cls=_Commands,
     help="Text-guided video editing with diffusion models.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
 )
-run_app = typer.Typer(help="Edit a clip with a method: videoedit run METHOD CLIP ...", no_args_is_help=True)
+run_help = "Edit a clip with a method: videoedit run METHOD CLIP ..."
+run_app = typer.Typer(cls=_Commands, help=run_help, no_args_is_help=True)
 app.add_typer(run_app, name="run", rich_help_panel=None)
 models_app = typer.Typer()
 app.add_typer(models_app, name="models", rich_help_panel=None)
@@ -57,18 +77,20 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point: every expected failure is one line on stderr and exit code 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
-    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, format="%(levelname)s: %(message)s")
+    talkative = debug or bool({"-v", "--verbose"} & set(arguments))
+    logging.basicConfig(level=logging.INFO if talkative else logging.WARNING, format="%(levelname)s: %(message)s")
     logging.addLevelName(logging.WARNING, "warning")
     if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
         sys.stdout.reconfigure(encoding="utf-8")  # on every system, as all text that is written
-    if arguments[:1] == ["run"]:
+    completing = "_VIDEOEDIT_COMPLETE" in os.environ
+    if completing or arguments[:1] == ["run"]:
         _add_commands(run_app, METHODS)
-    else:
+    if completing or arguments[:1] != ["run"]:
         _add_commands(app, COMMANDS)
     interrupt_on_sigterm()
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # torch says what it then does on the CPU
     try:
-        code = app(arguments, standalone_mode=False) or 0
+        code = app(arguments, prog_name="videoedit", standalone_mode=False) or 0
         if code == 130:  # how typer hands on a KeyboardInterrupt
             raise KeyboardInterrupt
         sys.exit(code)
@@ -76,6 +98,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.write("stopped; the same command goes on from here\n")
         sys.exit(130)
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(f"{error}\n")
+            sys.exit(2)
         if debug or not (line := _one_line(error)):
             raise
         if "--json" in arguments:
@@ -95,7 +120,10 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}; check the name and its permissions"
     if hasattr(error, "format_message"):  # wrong flags and arguments
-        return " ".join(error.format_message().split())
+        line = " ".join(error.format_message().split()).removesuffix(".")
+        context: Any = getattr(error, "ctx", None)
+        told = not context or "Did you mean" in line or "Possible options" in line
+        return line if told else f"{line}; see {context.command_path} --help"
     return ""
 
 
@@ -113,6 +141,25 @@ def methods() -> None:
 
     for spec in all_methods():
         typer.echo(f"{spec.name:<14} {spec.summary}")
+
+
+@app.command()
+def demo(
+    method: Annotated[str, typer.Argument(help="A method that brings a demo.")] = "tuneavideo",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder to write to.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change any setting.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, write nothing.")] = False,
+) -> None:
+    """Edit a bundled clip on the embedded model, without any download; takes about two minutes."""
+    from videoedit.config import build_config, parse_assignments, set_value
+    from videoedit.pipeline import demo_config
+    from videoedit.plugins import get_method
+
+    spec, data = get_method(method), demo_config(method).model_dump(mode="json")
+    for key, value in parse_assignments(set_ or []):
+        set_value(data, key, value)
+    config: ClipConfig = build_config(spec.load("config"), data)
+    _go(spec, config, out or Path("outputs") / f"demo-{method}", dry_run=dry_run)
 
 
 @app.command("show-config")
@@ -228,6 +275,7 @@ def _add_commands(app: typer.Typer, group: str) -> None:
     from videoedit.plugins import all_methods
 
     for spec in all_methods(group):
+        app.registered_commands = [known for known in app.registered_commands if known.name != spec.name]
         app.command(spec.name, cls=_Once, help=f"{spec.summary[:1].upper()}{spec.summary[1:]}.")(_command(spec))
 
 
@@ -235,8 +283,15 @@ class _Once(TyperCommand):
     """A command whose flags are given once, but for those that take several values."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        seen: list[Any] = self.make_parser(ctx).parse_args(list(args))[2]
+        if ctx.resilient_parsing:  # completing a line that is being written
+            return super().parse_args(ctx, args)
+        values, _, seen = self.make_parser(ctx).parse_args(list(args))
+        known = {name for flag in self.params for name in flag.opts}
         for flag in self.params:
+            value: Any = values.get(flag.name, "")
+            for text in value if isinstance(value, list) else [value]:
+                if text in known:
+                    raise ConfigError(f"{max(flag.opts, key=len)} is followed by {text}; give it a value first")
             once = not getattr(flag, "is_flag", True) and not getattr(flag, "multiple", True)
             if once and seen.count(flag) > 1:
                 raise ConfigError(f"{max(flag.opts, key=len)} is given {seen.count(flag)} times; give it once")
@@ -249,7 +304,7 @@ def _command(spec: MethodSpec) -> Any:
     def command(**given: Any) -> None:
         _run(spec, given)
 
-    parameters = [_parameter("clip", Path | None, typer.Argument(help="The video to edit."))]
+    parameters = [_parameter("clip", str | None, typer.Argument(help="The video to edit."))]
     parameters += [
         _parameter(flag.parameter, _flag_type(flag), typer.Option(flag.name, help=flag.help)) for flag in _flags(spec)
     ]
@@ -261,6 +316,7 @@ def _command(spec: MethodSpec) -> Any:
         _parameter("fresh", bool, typer.Option("--fresh", help="Start over, forgetting earlier work."), False),
         _parameter("json_", bool, typer.Option("--json", help="Tell a program: one JSON object a line."), False),
         _parameter("quiet", bool, typer.Option("--quiet", help="Say no more than where the videos are."), False),
+        _parameter("verbose", bool, typer.Option("-v", "--verbose", help="Say why, and what libraries say."), False),
         _parameter("debug", bool, typer.Option("--debug", help="Show tracebacks."), False),
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -294,30 +350,47 @@ def _resolve(spec: MethodSpec, file: Path | None, flags: list[tuple[str, Any]], 
 
 
 def _run(spec: MethodSpec, given: dict[str, Any]) -> None:
-    from videoedit.pipeline import default_folder, plan_run, run_method
-    from videoedit.runs.progress import Events, Progress
+    from videoedit.config import BUNDLED
+    from videoedit.pipeline import default_folder
 
-    flags: list[tuple[str, Any]] = [("clip", given["clip"].absolute())] if given["clip"] else []
+    clip = given["clip"]
+    flags: list[tuple[str, Any]] = (
+        [("clip", clip if clip.startswith(BUNDLED) else Path(clip).absolute())] if clip else []
+    )
     for flag in _flags(spec):
         value = given[flag.parameter]
         if value not in (None, []):
             flags += [(key, value) for key in flag.keys]
     config = _resolve(spec, given["config"], flags, given["set_"] or [])
-    folder = given["out"] or default_folder(spec.name, config)
-    if given["dry_run"]:
-        from videoedit.runs.planning import describe
+    ways = {name: given[name] for name in ("dry_run", "fresh", "json_", "quiet")}
+    _go(spec, config, given["out"] or default_folder(spec.name, config), **ways)
 
-        plan = plan_run(spec.name, config, folder, fresh=given["fresh"], estimate=True)
-        if given["json_"]:
+
+def _go(
+    spec: MethodSpec,
+    config: ClipConfig,
+    folder: Path,
+    *,
+    dry_run: bool = False,
+    fresh: bool = False,
+    json_: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Run, or with `dry_run` say what that would do."""
+    from videoedit.pipeline import plan_run, run_method
+    from videoedit.runs.planning import describe
+    from videoedit.runs.progress import Events, Progress
+
+    if dry_run:
+        plan = plan_run(spec.name, config, folder, fresh=fresh, estimate=True)
+        if json_:
             Events().send("plan", **asdict(plan))
-            return
-        typer.echo(describe(plan, folder, getattr(config, "device", None)))
+        else:
+            typer.echo(describe(plan, folder, getattr(config, "device", None)))
         return
-    plan = plan_run(spec.name, config)
-    progress = Events() if given["json_"] else Progress(quiet=given["quiet"])
-    progress.say(f"{spec.name}: {plan.frames}, working at {plan.size[0]}x{plan.size[1]}, into {folder}")
-    result = run_method(spec.name, config, folder, fresh=given["fresh"], progress=progress)
+    progress = Events() if json_ else Progress(quiet=quiet)
+    result = run_method(spec.name, config, folder, fresh=fresh, progress=progress)
     for label, path in result.videos.items():
         progress.result(label, path)
-        if given["quiet"]:
+        if quiet:
             typer.echo(printable(str(path)))

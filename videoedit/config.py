@@ -24,6 +24,9 @@ from pydantic import (
 from videoedit.errors import ConfigError
 from videoedit.limits import LimitedLoader, read_text
 
+CLIPS = Path(__file__).parent / "assets/clips"
+BUNDLED = "bundled:"
+
 
 class Section(BaseModel):
     """Base of every group of settings: frozen, strict types, no unknown keys."""
@@ -53,8 +56,10 @@ def _rate(value: Any) -> Any:
 
 
 def _path(value: Any, info: ValidationInfo) -> Any:
-    """Text -> Path; a relative one in a config file starts at that file's folder."""
+    """Text -> Path; a relative one in a config file starts at that file's folder, ``bundled:NAME`` in the package's."""
     base = (info.context or {}).get("base", Path())
+    if isinstance(value, str) and value.startswith(BUNDLED):
+        return CLIPS / value.removeprefix(BUNDLED)
     if isinstance(value, str | Path) and not str(value).isprintable():
         raise ValueError("the name has characters that cannot be shown, or is not UTF-8; rename the file")
     return base / Path(value).expanduser() if isinstance(value, str) else value
@@ -326,6 +331,9 @@ def _explain(schema: type[BaseModel], error: Any, place: Callable[[str], str]) -
     key = ".".join(location)
     if error["type"] == "extra_forbidden":
         return f"{place(key)}unknown setting {key!r}; {_nearest(schema, key)}"
+    if error["type"] in ("model_type", "model_attributes_type"):
+        inside = next((name for name in setting_keys(schema) if name.startswith(f"{key}.")), f"{key}.NAME")
+        return f"{place(key)}setting {key!r} is a group, it takes no value; set one of its settings, such as {inside}"
     message = error["msg"].removeprefix("Value error, ")
     given = repr(error["input"])
     given = given if len(given) < 100 else f"{given[:80]}..."

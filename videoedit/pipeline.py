@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
-from videoedit.config import ClipConfig, RunConfig, build_config, dump_yaml
-from videoedit.errors import ConfigError, InputError
+from videoedit.config import ClipConfig, RunConfig, build_config, dump_yaml, read_yaml
+from videoedit.errors import ConfigError, InputError, MethodError
 from videoedit.files import contents_sha256, digest, file_states, write_text
 from videoedit.models.assets import is_embedded
 from videoedit.models.shape import ModelShape, local_folder, size_for, working_size
 from videoedit.models.words import known_words, unknown_words
-from videoedit.plugins import MethodSpec, get_method
+from videoedit.plugins import METHODS, MethodSpec, discover, get_method
 from videoedit.runs.folder import Workspace, check_folder, open_workspace
 from videoedit.runs.machine import environment
 from videoedit.runs.planning import DEFAULT_FRAMES, Plan, Scene, choose_frames
@@ -22,6 +23,7 @@ from videoedit.runs.steps import Steps
 from videoedit.types import EditResult, Models
 
 REPORT = "report.html"
+TEXTS = ("source_prompt", "prompt", "prompts", "prompt_suffix", "negative_prompt")
 
 
 def edit(method: str, clip: Path | str, *, out: Path | str | None = None, **settings: Any) -> EditResult:
@@ -47,6 +49,19 @@ def _build(method: str, clip: Path | str, settings: dict[str, Any]) -> ClipConfi
     return config
 
 
+def demo_config(method: str) -> ClipConfig:
+    """The settings of a method's demo, ``demo.yaml`` in its package; MethodError for a method that brings none."""
+    spec = get_method(method)
+    if method not in discover(METHODS):
+        raise MethodError(f"{method} works on key frames of yours, so it has no demo; demos: videoedit methods")
+    package = find_spec(spec.config.partition(":")[0].partition(".")[0])
+    path = Path((package and package.origin) or "").parent / "demo.yaml"
+    if not path.is_file():
+        raise MethodError(f"method {method!r} brings no demo; give a clip: videoedit run {method} CLIP --prompt ...")
+    config: ClipConfig = build_config(spec.load("config"), read_yaml(path), base=path.parent)
+    return config
+
+
 def plan_run(
     method: str, config: ClipConfig, folder: Path | None = None, *, fresh: bool = False, estimate: bool = False
 ) -> Plan:
@@ -58,12 +73,20 @@ def plan_run(
     scene, costs = _plan(spec, config, estimate=estimate)
     if folder is None:
         return costs
-    call = _Call(spec, config, scene)
-    record = check_folder(folder, method=method, clip=call.path, sha256=call.sha256, fresh=fresh)
+    _, status = _walk_dry(_Call(spec, config, scene), folder, fresh=fresh)
+    return replace(costs, status=status)
+
+
+def _walk_dry(call: _Call, folder: Path, *, fresh: bool) -> tuple[bool, dict[str, str]]:
+    """True if the folder holds a run of this clip and method, and what a call would keep and make, by step.
+
+    Refuses whatever a run would refuse before its first step.
+    """
+    record = check_folder(folder, method=call.spec.name, clip=call.path, sha256=call.sha256, fresh=fresh)
     kept = record if record and not fresh else {"steps": {}, "calls": []}
     steps = Steps(Workspace(folder, kept), dry=True)
     call.walk(steps)
-    return replace(costs, status=steps.status)
+    return bool(record), steps.status
 
 
 def default_folder(method: str, config: ClipConfig) -> Path:
@@ -87,12 +110,14 @@ def run_method(
     spec = get_method(method)
     progress = progress or Progress(quiet=True)
     folder = folder or default_folder(method, config)
-    scene, _ = _plan(spec, config)
+    scene, costs = _plan(spec, config)
     call = _Call(spec, config, scene)
-    path = call.path
-    if not check_folder(folder, method=method, clip=path, sha256=call.sha256, fresh=fresh):
-        call.load()  # so that what cannot be used is refused before anything is written
-    with open_workspace(folder, method=method, clip=path, sha256=call.sha256, fresh=fresh) as workspace:
+    known, _ = _walk_dry(call, folder, fresh=fresh)
+    if fresh or not known:
+        call.load()  # so that what cannot be used is refused before anything is written or removed
+    size = "x".join(map(str, costs.size))
+    progress.say(f"{method}: {costs.frames}, working at {size}, into {folder}")
+    with open_workspace(folder, method=method, clip=call.path, sha256=call.sha256, fresh=fresh) as workspace:
         steps = Steps(workspace, progress)
         steps.check_inputs = call.check_clip
         before = _signature(workspace)
@@ -212,8 +237,10 @@ def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tu
     from videoedit.media.frame_files import check_format
     from videoedit.media.video import choose_track, probe
 
-    if any(getattr(config, name, None) in ("", ()) for name in ("prompt", "prompts")):
-        raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
+    for name in {"prompt", "prompts"} & set(type(config).model_fields):
+        prompts = _texts(config, name)
+        if not prompts or not all(text.strip() for text in prompts):
+            raise InputError('no edit was asked for; say what the edit should show with --prompt "..."')
     info = probe(_clip(config), config.video.fps)
     choose_track(_clip(config), info, config.video.audio_track)
     check_format(config.video.format)
@@ -241,14 +268,19 @@ def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tu
     return scene, costs
 
 
-def _check_words(config: RunConfig, folder: Path | None) -> list[str]:
-    """Refuse prompts with words that the model does not know; with ``anyway``, a note that names them."""
+def _texts(config: ClipConfig, *names: str) -> list[str]:
+    """The texts that a config has under these names, of one or of several each."""
     texts: list[str] = []
-    for name in ("source_prompt", "prompt", "prompts", "prompt_suffix", "negative_prompt"):
+    for name in names:
         value = getattr(config, name, ())
         texts += [value] if isinstance(value, str) else value
+    return texts
+
+
+def _check_words(config: RunConfig, folder: Path | None) -> list[str]:
+    """Refuse prompts with words that the model does not know; with ``anyway``, a note that names them."""
     known = known_words(folder)
-    if not (unknown := unknown_words(texts, known)):
+    if not (unknown := unknown_words(_texts(config, *TEXTS), known)):
         return []
     what = f"the model {config.model!r} knows {len(known)} words, among them not: {unknown}"
     if not config.anyway:

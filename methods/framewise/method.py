@@ -33,6 +33,7 @@ class FramewiseConfig(EditsConfig):
     """Everything a framewise run depends on."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"mini": {"sample": {"steps": 30, "guidance_scale": 3.0}}}
+
     sample: SampleConfig = SampleConfig()
 
 

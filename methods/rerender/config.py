@@ -25,6 +25,8 @@ FreeU = Annotated[tuple[float, float, float, float], BeforeValidator(as_tuple)]
 class TranslateConfig(Section):
     """Key frames by diffusion. Windows are fractions of the steps that run; null switches a constraint off."""
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"mini": {"strength": 0.85, "guidance_scale": 3.0}}
+
     steps: int = Field(default=20, ge=1)
     """DDIM steps."""
     guidance_scale: float = Field(default=7.5, ge=0)
@@ -135,9 +137,8 @@ class PropagateRunConfig(ClipConfig):
 class RerenderConfig(RunConfig):
     """Everything a Rerender-A-Video run depends on."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "mini": {"translate": {"strength": 0.85, "guidance_scale": 3.0}}
-    }
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"mini": {"translate": TranslateConfig.presets["mini"]}}
+
     prompt: str = ""
     """Text that says what the edit should show."""
     prompt_suffix: str = ""

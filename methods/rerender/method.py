@@ -29,8 +29,8 @@ EDIT = "edit.mp4"
 class Rerender(ExitStack):
     """Translates key frames: ``Rerender(models).keyframes(frames, "an elephant in the desert", interval=10)``.
 
-    `controls` are texts like those of ``--control``. What is made is kept by `steps`, without them in a temporary
-    folder until `close`, or the end of a ``with`` block.
+    Without `config` the settings are those that suit the model. `controls` are texts like those of ``--control``. What
+    is made is kept by `steps`, without them in a temporary folder until `close`, or the end of a ``with`` block.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Rerender(ExitStack):
     ) -> None:
         self.models = models
         self.specs = [ControlSpec.parse(text) for text in controls]
-        self.config = config or TranslateConfig()
+        self.config = config or TranslateConfig.model_validate(TranslateConfig.presets.get(models.name, {}))
         self.flow, self.allow_pickle, self.seed = flow, allow_pickle, seed
         super().__init__()
         self.steps = steps or self.enter_context(temporary_steps("rerender"))

@@ -83,6 +83,7 @@ class EditFramesConfig(Section):
             "sample": {"steps": 30, "guidance_scale": 3.0},
         }
     }
+
     adapter: FilePath | None = None
     """Start from these tuned tensors (`adapter.safetensors` of an earlier run, or an official .pth)."""
     network: NetworkConfig = NetworkConfig()

@@ -36,7 +36,8 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
     """Edits a clip's frames jointly: ``TuneAVideo(models).fit(frames, "a red car").edit("a blue car")``.
 
     The UNet of `models` is changed while this lives; `close`, or the end of a ``with`` block, gives it back. What is
-    made is kept by `steps`, without them in a temporary folder.
+    made is kept by `steps`, without them in a temporary folder. Without `config` the settings are those that suit the
+    model: the paper's, but for the embedded one.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
         steps: Steps | None = None,
     ) -> None:
         self.models = models
-        self.config = config or EditFramesConfig()
+        self.config = config or EditFramesConfig.model_validate(EditFramesConfig.presets.get(models.name, {}))
         self.seed = seed
         self._tuned_by = ""  # the key of the tuning that the network holds
         self._stack = ExitStack()

@@ -8,9 +8,9 @@ import pytest
 
 from training.tokenizer import caption_corpus
 from videoedit import edit, plan
-from videoedit.config import build_config
+from videoedit.config import CLIPS, build_config
 from videoedit.errors import InputError
-from videoedit.models.assets import CLIPS, MINI
+from videoedit.models.assets import MINI
 from videoedit.models.words import known_words, split_words, unknown_words
 from videoedit.plugins import METHODS, all_methods
 

@@ -13,12 +13,11 @@ import pytest
 import torch
 
 from framewise.method import FramewiseConfig, SampleConfig, edits, first_step
-from videoedit.config import build_config
+from videoedit.config import CLIPS, build_config
 from videoedit.diffusion import latents as codec
 from videoedit.diffusion.ddim import Schedule, add_noise
 from videoedit.errors import ConfigError, InputError
 from videoedit.media.video import probe, read_video, write_video
-from videoedit.models.assets import CLIPS
 from videoedit.models.loading import load_models
 from videoedit.pipeline import edit, plan_run, run_method
 from videoedit.runs.clip import Clip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +44,12 @@ def command(*arguments: str) -> None:
 
 @pytest.mark.slow
 def test_the_python_in_the_readme_runs(clip: Path, monkeypatch: pytest.MonkeyPatch):
-    few = EditFramesConfig.model_validate(FEW)
-    monkeypatch.setattr("tuneavideo.method.EditFramesConfig", lambda: few)
-    monkeypatch.setattr("rerender.method.TranslateConfig", partial(TranslateConfig, steps=STEPS))
+    preset = EditFramesConfig.presets["mini"]
+    monkeypatch.setattr(
+        EditFramesConfig, "presets", {"mini": {name: preset[name] | FEW.get(name, {}) for name in preset}}
+    )
+    few = TranslateConfig.presets["mini"] | {"steps": STEPS}
+    monkeypatch.setattr(TranslateConfig, "presets", {"mini": few})
     names: dict[str, Any] = {}
     assert len(BLOCKS) >= 4
     for block in BLOCKS:
@@ -67,7 +69,9 @@ def test_tune_a_video_from_python_makes_the_latents_of_the_command_line(clip: Pa
     (file,) = Path("run").glob("edit-*.safetensors")
     models = load_models("mini")
     wanted = pixels_to_frames(decode(models.vae, load_file(file)["latents"]))
-    with TuneAVideo(models, EditFramesConfig.model_validate(FEW)) as method:
+    preset = EditFramesConfig.presets["mini"]
+    few = EditFramesConfig.model_validate({name: preset[name] | FEW.get(name, {}) for name in preset})
+    with TuneAVideo(models, few) as method:
         made = method.fit(read_video(clip).frames, SOURCE).edit(PROMPT, guidance_scale=5)
     assert np.array_equal(made, wanted)
 
@@ -77,7 +81,8 @@ def test_rerender_from_python_makes_the_key_frames_of_the_command_line(clip: Pat
     command("run", "rerender", "clip.mp4", "--prompt", prompt, "--keyframe-interval", "2", "--steps", "3",
             "--until", "keyframes", "-o", "run")  # fmt: skip
     wanted = {int(path.stem): read_image(path) for path in Path("run/keys").glob("*.png")}
-    with Rerender(load_models("mini"), config=TranslateConfig(steps=3)) as method:
+    few = TranslateConfig.model_validate(TranslateConfig.presets["mini"] | {"steps": 3})
+    with Rerender(load_models("mini"), config=few) as method:
         made = method.keyframes(read_video(clip).frames, prompt, interval=2)
     assert made.keys() == wanted.keys() == {0, 2, 4}
     assert all(np.array_equal(made[index], wanted[index]) for index in wanted)

@@ -11,10 +11,10 @@ from PIL import Image
 from rerender.fit import misplaced
 from rerender.keyfiles import find_keyframes, frame_number, table
 from videoedit.cli import main
+from videoedit.config import CLIPS
 from videoedit.errors import InputError
 from videoedit.media.images import Pictures, write_image
 from videoedit.media.video import read_video, write_video
-from videoedit.models.assets import CLIPS
 from videoedit.runs.folder import read_workspace
 from videoedit.testing import panning
 

@@ -7,7 +7,6 @@ from pathlib import Path
 _ASSETS = Path(__file__).parents[1] / "assets"
 MINI = _ASSETS / "mini"  # the embedded model, in diffusers' layout
 MINI_CLIP = MINI / "clip"  # the CLIP that was trained beside it
-CLIPS = _ASSETS / "clips"  # rendered clips, each with what its edits should show
 TERMS = "Apache-2.0, trained on pictures made from Fluent Emoji (MIT, Microsoft); see its model card."
 
 

@@ -6,7 +6,6 @@ import torch
 from packaging.version import Version
 
 from videoedit.errors import ConfigError
-from videoedit.models.weights import first_line
 
 MPS_SINCE = Version("2.13")  # of torch: before, its grid_sample has no padding "border" there
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -18,7 +17,7 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     try:
         place = torch.device(best_device(torch.__version__, **there) if device in (None, "auto") else device)
     except RuntimeError as error:
-        raise ConfigError(f"unknown device {device!r}: {first_line(error)}") from error
+        raise ConfigError(f"unknown device {device!r}; expected auto, cpu, cuda, cuda:1, mps, ...") from error
     if not there.get(place.type, True):
         raise ConfigError(f"device {str(place)!r} was asked for, but torch finds no GPU; use 'cpu'")
     return place

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from videoedit.diffusion.ddim import as_ddim
-from videoedit.errors import WeightsError
+from videoedit.errors import WeightsError, hint
 from videoedit.models.assets import MINI, is_embedded
 from videoedit.models.device import choose_device, choose_dtype
 from videoedit.models.weights import (
@@ -118,7 +118,7 @@ def _locate(name: str, allow_pickle: bool) -> Path:
     if not HUB_ID.fullmatch(name) or path.suffix in (".safetensors", *PICKLES):
         raise WeightsError(
             f"there is no model {name!r}: neither a file nor a folder; "
-            "expected 'mini', a path, or a hub id like 'owner/model'"
+            f"expected 'mini', a path, or a hub id like 'owner/model'{hint(name, ['mini'])}"
         )
     kinds = ["*.json", "*.txt", "*.safetensors", *(["*.bin"] if allow_pickle else [])]
     folders = [*_CLASSES, "tokenizer", "scheduler"]
