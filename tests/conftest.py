@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
+CACHE = tempfile.TemporaryDirectory(prefix="videoedit-tests-")  # nothing is read from, or left in, a person's own
+os.environ["VIDEOEDIT_CACHE"] = CACHE.name
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 

@@ -15,8 +15,9 @@ from videoedit.models.assets import is_embedded
 from videoedit.models.shape import ModelShape, local_folder, size_for, working_size
 from videoedit.models.words import known_words, unknown_words
 from videoedit.plugins import METHODS, MethodSpec, discover, get_method
+from videoedit.runs import history
 from videoedit.runs.folder import Workspace, check_folder, open_workspace
-from videoedit.runs.machine import environment
+from videoedit.runs.machine import Stopwatch, environment
 from videoedit.runs.planning import DEFAULT_FRAMES, Plan, Scene, choose_frames
 from videoedit.runs.progress import Progress
 from videoedit.runs.steps import Steps
@@ -70,11 +71,11 @@ def plan_run(
     Refuses what the run would refuse. Writes nothing, loads no weights.
     """
     spec = get_method(method)
-    scene, costs = _plan(spec, config, estimate=estimate)
-    if folder is None:
-        return costs
-    _, status = _walk_dry(_Call(spec, config, scene), folder, fresh=fresh)
-    return replace(costs, status=status)
+    scene, _ = _plan(spec, config)
+    status = _walk_dry(_Call(spec, config, scene), folder, fresh=fresh)[1] if folder else {}
+    _, costs = _plan(spec, config, estimate=estimate)  # counting takes seconds, so it comes last
+    costs = replace(costs, status=status)
+    return replace(costs, known=history.estimate(_kind(spec, config), costs, _prompts(config)))
 
 
 def _walk_dry(call: _Call, folder: Path, *, fresh: bool) -> tuple[bool, dict[str, str]]:
@@ -110,6 +111,7 @@ def run_method(
     spec = get_method(method)
     progress = progress or Progress(quiet=True)
     folder = folder or default_folder(method, config)
+    watch = Stopwatch()
     scene, costs = _plan(spec, config)
     call = _Call(spec, config, scene)
     known, _ = _walk_dry(call, folder, fresh=fresh)
@@ -132,6 +134,9 @@ def run_method(
         steps.sweep()
         steps.preview.finish()
         _finish(workspace, call, before)
+        if fresh or not known:
+            took = watch.seconds, watch.cpu_seconds
+            history.remember(_kind(spec, config), costs, workspace.steps, steps.status, *took, _prompts(config))
         progress.say(f"report: {workspace.path(REPORT)}")
     return result
 
@@ -258,6 +263,7 @@ def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tu
     stages, more = spec.load("plan")(config, scene)
     rate = f"{float(info.fps / video.stride):g} fps" + (" on average" if info.is_variable_rate else "")
     costs = Plan(
+        num_frames=frames,
         frames=f"{frames} of {info.frames} frames, {rate}{', with sound' if info.has_audio else ''}",
         size=size,
         output_size=source if video.output_size == "source" else size,
@@ -266,6 +272,15 @@ def _plan(spec: MethodSpec, config: ClipConfig, *, estimate: bool = False) -> tu
         notes=(*notes, *info.notes, *more),
     )
     return scene, costs
+
+
+def _kind(spec: MethodSpec, config: ClipConfig) -> str:
+    return history.kind_of(config, spec.name, getattr(config, "device", None) or "auto")
+
+
+def _prompts(config: ClipConfig) -> list[str]:
+    """The prompts of a run's edits; one for `propagate`, whose edit has none."""
+    return _texts(config, "prompt", "prompts") or [getattr(config, "label", "")]
 
 
 def _texts(config: ClipConfig, *names: str) -> list[str]:

@@ -47,7 +47,10 @@ def plan(config: FramewiseConfig, scene: Scene) -> tuple[list[StagePlan], list[s
     run, batch = config.sample.steps - first_step(config.sample), 1 if config.sample.guidance_scale == 1 else 2
     one = scene.known_shape.operations(scene.size, batch) if scene.known_shape else 0.0
     what = f"{scene.frames} frames x {run} DDIM steps"
-    return [StagePlan(f"write {prompt}", what, scene.frames * run * one) for prompt in config.prompts], []
+    amount = scene.frames * run * batch * scene.size[0] * scene.size[1]
+    return [
+        StagePlan(f"write {prompt}", what, scene.frames * run * one, amount=amount) for prompt in config.prompts
+    ], []
 
 
 def edits(config: FramewiseConfig, models: Models, clip: Clip, steps: Steps) -> Iterator[StreamedEdit]:

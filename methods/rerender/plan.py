@@ -27,6 +27,7 @@ def plan(config: RerenderConfig, scene: Scene) -> tuple[list[StagePlan], list[st
         "translate",
         f"{keys} key frames x {steps.evaluations} network evaluations (official: {2 * config.translate.steps})",
         flops=keys * steps.evaluations * one,
+        amount=keys * steps.evaluations * scene.size[0] * scene.size[1],
         memory_mb=_store_mb(config, scene, len(steps.attention)) if scene.folder else 0.0,
     )
     stages = [choosing, translate]

@@ -15,8 +15,9 @@ def plan(config: TuneAVideoConfig, scene: Scene) -> tuple[list[StagePlan], list[
     task = scene.frames, scene.size, config.source_prompt, config.prompts, scene.known_shape
     encode, tune, invert, *edits = edit_stages(config, *task)
     flops = config.sample.steps * invert.flops / config.invert.steps
-    reconstruct = StagePlan("reconstruct", f"{config.sample.steps} DDIM steps", flops, invert.memory_mb)
-    return [encode, tune, invert, reconstruct, *edits], []
+    what, amount = f"{config.sample.steps} DDIM steps", config.sample.steps * encode.amount
+    reconstruction = StagePlan("reconstruction", what, flops, invert.memory_mb, amount=amount)
+    return [encode, tune, invert, reconstruction, *edits], []
 
 
 def edit_stages(
@@ -34,16 +35,20 @@ def edit_stages(
     if config.tune.steps and not source_prompt.strip():
         raise InputError('the network is tuned on words for the clip; say what it shows with --source-prompt "..."')
     step, train, saved = _count(config, shape, frames, size) if shape else (0.0, 0.0, 0.0)
+    pixels = frames * size[0] * size[1]
     guided = 1 if config.sample.guidance_scale == 1 else 2
     tune, invert, sample = config.tune, config.invert, config.sample
     edits = [
-        StagePlan(f"edit {i}", f"{sample.steps} DDIM steps to {prompt!r}", guided * sample.steps * step, saved / 2)
+        StagePlan(f"edit {i}", f"{sample.steps} DDIM steps to {prompt!r}", guided * sample.steps * step, saved / 2,
+                  amount=guided * sample.steps * pixels)
         for i, prompt in enumerate(prompts, 1)
-    ]
+    ]  # fmt: skip
     return (
-        StagePlan("encode", f"{frames} frames through the autoencoder"),
-        StagePlan("tune", f"{tune.steps} steps on {source_prompt!r}", tune.steps * train, saved),
-        StagePlan("invert", f"{invert.steps} DDIM steps", invert.steps * step, saved / 3),
+        StagePlan("encode", f"{frames} frames through the autoencoder", amount=pixels),
+        StagePlan(
+            "tune", f"{tune.steps} steps on {source_prompt!r}", tune.steps * train, saved, amount=tune.steps * pixels
+        ),
+        StagePlan("invert", f"{invert.steps} DDIM steps", invert.steps * step, saved / 3, amount=invert.steps * pixels),
         *edits,
     )
 

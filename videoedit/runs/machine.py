@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 CPU_INFO, STATUS = Path("/proc/cpuinfo"), Path("/proc/self/status")  # Linux tells more than other systems
+YOUNG = 20.0  # seconds: a process that has just begun for the sake of one run
 VERSIONED = ("videoedit", "torch", "diffusers", "transformers", "safetensors", "av", "numpy", "opencv-python-headless")
 
 
@@ -48,6 +49,26 @@ def cores() -> int:
 
     allowed = getattr(psutil.Process(), "cpu_affinity", None)  # not on macOS
     return len(allowed()) if allowed else psutil.cpu_count() or 1
+
+
+class Stopwatch:
+    """Wall and CPU seconds since a run began: since the process did, Python's imports included, if that is young."""
+
+    def __init__(self) -> None:
+        import psutil
+
+        age = time.time() - psutil.Process().create_time()
+        is_command = age < YOUNG
+        self._began = time.perf_counter() - (age if is_command else 0.0)
+        self._used = 0.0 if is_command else cpu_seconds()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    @property
+    def cpu_seconds(self) -> float:
+        return cpu_seconds() - self._used
 
 
 def cpu_seconds() -> float:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from videoedit.media.video import VideoInfo
     from videoedit.models.shape import ModelShape
+    from videoedit.runs.history import Estimate
 
 DEFAULT_FRAMES = 24  # the paper's and the official code's clip length
 EFFICIENCY = 0.4  # share of the matrix throughput that a U-Net reaches; from benchmarks/
@@ -33,6 +34,7 @@ class StagePlan:
     flops: float = 0.0
     memory_mb: float = 0.0
     seconds: float = 0.0
+    amount: float = 0.0  # pixels that it works through, in all its passes; 0: those of the clip's frames
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ class Plan:
     """The answer of `videoedit run --dry-run`."""
 
     frames: str  # "24 of 80 frames, 10 fps"
+    num_frames: int
     size: tuple[int, int]  # (width, height) that the model works at
     output_size: tuple[int, int]
     stages: tuple[StagePlan, ...]
     weights_mb: float
     notes: tuple[str, ...] = field(default_factory=tuple)
     status: Mapping[str, str] = field(default_factory=dict)  # by step: "kept", or "made: why"
+    known: Estimate | None = None  # by earlier runs of the kind
 
     @property
     def memory_mb(self) -> float:
@@ -119,6 +123,11 @@ def describe(plan: Plan, folder: Path, device: str | None) -> str:
         f"in all   about {total:.0f} s and {plan.memory_mb:.0f} MB, estimated from operation counts "
         f"at {speed / 1e9:.0f} GFLOP/s, if nothing is kept",
     ]
+    if known := plan.known:
+        lines[-1] = (
+            f"in all   about {known.seconds:.0f} s, {known.cpu_seconds:.0f} CPU seconds and {known.memory_mb:.0f} MB, "
+            f"as the latest {known.runs} of this kind took on this machine; what is kept costs nothing"
+        )
     if plan.status:
         width = max(map(len, plan.status))
         lines += ["steps", *(f"  {name:<{width}}  {status}" for name, status in plan.status.items())]

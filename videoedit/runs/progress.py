@@ -20,6 +20,7 @@ Advance = Callable[..., None]  # advance(n=1, note="")
 
 SECONDS_BETWEEN_LINES = 10.0
 NEW = "made: not there yet"
+KEPT = "kept"
 
 
 class Progress:

@@ -23,12 +23,10 @@ from videoedit.files import atomic_path, digest, file_sha256, file_stem
 from videoedit.runs import machine
 from videoedit.runs.folder import UNFINISHED, Workspace, open_workspace, remove
 from videoedit.runs.preview import PREVIEW, Preview
-from videoedit.runs.progress import NEW, Progress
+from videoedit.runs.progress import KEPT, NEW, Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-KEPT = "kept"
 
 
 class UnmadeError(Exception):

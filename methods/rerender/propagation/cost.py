@@ -24,7 +24,9 @@ def propagation_stage(config: PropagateConfig, frames: int, keys: int, size: tup
     seconds = between * pixels / 1e6 * (2 * _cost(config) + FLOW_COST) / workers
     how = "flow" if config.propagator == "flow" else f"patchmatch, {config.preset}"
     what = f"{between} frames from both sides, {how}, {workers} workers"
-    return StagePlan("propagate", what, seconds=seconds, memory_mb=(250 + 200 * pixels / 1e6) * workers)
+    return StagePlan(
+        "propagate", what, seconds=seconds, memory_mb=(250 + 200 * pixels / 1e6) * workers, amount=between * pixels
+    )
 
 
 def _cost(config: PropagateConfig) -> float:
