@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from videoedit import __version__
-from videoedit.errors import ConfigError, VideoEditError, printable
+from videoedit.errors import printable
 from videoedit.evaluation.commands import app as bench_app
-from videoedit.plugins import COMMANDS, METHODS, Flag, MethodSpec, discover
+from videoedit.plugins import COMMANDS, METHODS, Flag, MethodSpec
 from videoedit.runs.interrupt import interrupt_on_sigterm
+from videoedit.slips import Commands, Once, Printable, one_line
 
 if TYPE_CHECKING:
     from videoedit.config import ClipConfig
@@ -27,23 +27,9 @@ EXIT_CODES = """Exit codes: 0 done; 1 done, but something failed or is wrong, an
 or what was begun is kept; 130 stopped, the same command goes on."""
 
 
-class _Commands(TyperGroup):
-    """Commands that know where a misplaced word belongs."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name = args[0]
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
-            if ctx.parent is None and name in discover(METHODS):
-                raise ConfigError(f"{name} is a method: videoedit run {name} CLIP ...")
-            if ctx.info_name == "run" and (Path(name).suffix or Path(name).exists()):
-                raise ConfigError(f"{name} stands where a method belongs: videoedit run METHOD CLIP ...; "
-                                  "videoedit methods lists them")  # fmt: skip
-        return super().resolve_command(ctx, args)
-
-
 app = typer.Typer(
     name="videoedit",
-    cls=_Commands,
+    cls=Commands,
     help="Text-guided video editing with diffusion models.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
@@ -51,7 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 run_help = "Edit a clip with a method: videoedit run METHOD CLIP ..."
-run_app = typer.Typer(cls=_Commands, help=run_help, no_args_is_help=True)
+run_app = typer.Typer(cls=Commands, help=run_help, no_args_is_help=True)
 app.add_typer(run_app, name="run", rich_help_panel=None)
 models_app = typer.Typer()
 app.add_typer(models_app, name="models", rich_help_panel=None)
@@ -78,7 +64,9 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     talkative = debug or bool({"-v", "--verbose"} & set(arguments))
-    logging.basicConfig(level=logging.INFO if talkative else logging.WARNING, format="%(levelname)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(Printable("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if talkative else logging.WARNING, handlers=[handler])
     logging.addLevelName(logging.WARNING, "warning")
     if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
         sys.stdout.reconfigure(encoding="utf-8")  # on every system, as all text that is written
@@ -101,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
         if type(error).__name__ == "NoArgsIsHelpError":
             sys.stderr.write(f"{error}\n")
             sys.exit(2)
-        if debug or not (line := _one_line(error)):
+        if debug or not (line := one_line(error)):
             raise
         if "--json" in arguments:
             from videoedit.runs.progress import Events
@@ -109,22 +97,6 @@ def main(arguments: list[str] | None = None) -> None:
             Events().send("error", text=line, exit_code=2)
         sys.stderr.write(f"error: {printable(line)}\n")
         sys.exit(2)
-
-
-def _one_line(error: Exception) -> str:
-    """The message of an expected error; empty for a defect of ours."""
-    if isinstance(error, VideoEditError):
-        return " ".join(str(error).split())
-    if isinstance(error, MemoryError) or "not enough memory" in str(error):
-        return "not enough memory for this; take fewer frames (--frames), a smaller --size, or another machine"
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}; check the name and its permissions"
-    if hasattr(error, "format_message"):  # wrong flags and arguments
-        line = " ".join(error.format_message().split()).removesuffix(".")
-        context: Any = getattr(error, "ctx", None)
-        told = not context or "Did you mean" in line or "Possible options" in line
-        return line if told else f"{line}; see {context.command_path} --help"
-    return ""
 
 
 @app.callback(invoke_without_command=True)
@@ -276,26 +248,7 @@ def _add_commands(app: typer.Typer, group: str) -> None:
 
     for spec in all_methods(group):
         app.registered_commands = [known for known in app.registered_commands if known.name != spec.name]
-        app.command(spec.name, cls=_Once, help=f"{spec.summary[:1].upper()}{spec.summary[1:]}.")(_command(spec))
-
-
-class _Once(TyperCommand):
-    """A command whose flags are given once, but for those that take several values."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if ctx.resilient_parsing:  # completing a line that is being written
-            return super().parse_args(ctx, args)
-        values, _, seen = self.make_parser(ctx).parse_args(list(args))
-        known = {name for flag in self.params for name in flag.opts}
-        for flag in self.params:
-            value: Any = values.get(flag.name, "")
-            for text in value if isinstance(value, list) else [value]:
-                if text in known:
-                    raise ConfigError(f"{max(flag.opts, key=len)} is followed by {text}; give it a value first")
-            once = not getattr(flag, "is_flag", True) and not getattr(flag, "multiple", True)
-            if once and seen.count(flag) > 1:
-                raise ConfigError(f"{max(flag.opts, key=len)} is given {seen.count(flag)} times; give it once")
-        return super().parse_args(ctx, args)
+        app.command(spec.name, cls=Once, help=f"{spec.summary[:1].upper()}{spec.summary[1:]}.")(_command(spec))
 
 
 def _command(spec: MethodSpec) -> Any:

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from videoedit.errors import ConfigError
+from videoedit.errors import ConfigError, is_printable
 from videoedit.limits import LimitedLoader, read_text
 
 CLIPS = Path(__file__).parent / "assets/clips"
@@ -60,7 +60,7 @@ def _path(value: Any, info: ValidationInfo) -> Any:
     base = (info.context or {}).get("base", Path())
     if isinstance(value, str) and value.startswith(BUNDLED):
         return CLIPS / value.removeprefix(BUNDLED)
-    if isinstance(value, str | Path) and not str(value).isprintable():
+    if isinstance(value, str | Path) and not is_printable(str(value)):
         raise ValueError("the name has characters that cannot be shown, or is not UTF-8; rename the file")
     return base / Path(value).expanduser() if isinstance(value, str) else value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -38,11 +39,16 @@ class ToolError(VideoEditError):
     """An external program failed; carries its last words."""
 
 
+def is_printable(text: str) -> bool:
+    """True of a text that any terminal may get: letters and spaces of all scripts, no control characters."""
+    return all(letter.isprintable() or unicodedata.category(letter) == "Zs" for letter in text)
+
+
 def printable(text: str) -> str:
     """A text with what no terminal should get, such as escape codes and broken UTF-8, written out."""
     shown = ""
     for letter in text:
-        shown += letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1]
+        shown += letter if is_printable(letter) or letter == "\n" else ascii(letter)[1:-1]
     return shown
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from videoedit.errors import OutputError
+from videoedit.errors import OutputError, is_printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +65,7 @@ def check_name(name: str) -> str:
         not parts
         or ".." in name.replace("\\", "/").split("/")
         or PureWindowsPath(name).anchor
-        or not name.isprintable()
+        or not is_printable(name)
     ):
         raise ValueError(f"{name!r} is not the name of a file inside the folder")
     return name

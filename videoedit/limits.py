@@ -15,6 +15,8 @@ DEEPEST = 64  # levels of lists and mappings
 
 def read_text(path: Path) -> str:
     """A text file in UTF-8; ValueError if it is too long or none, OSError if it cannot be read."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")  # a pipe or a device might never end
     if (size := path.stat().st_size) > MOST_BYTES:
         raise ValueError(f"it has {size:,} bytes, more than the {MOST_BYTES:,} that are read")
     return path.read_text(encoding="utf-8-sig")

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from videoedit.errors import ConfigError, InputError
-from videoedit.media.images import check_pixels
+from videoedit.media.images import check_header, check_pixels
 from videoedit.runs.clip import span
 
 logger = logging.getLogger("videoedit.rerender")
@@ -148,6 +148,7 @@ def _check_sizes(files: dict[int, Path], size: tuple[int, int]) -> None:
 
 def _checked_size(path: Path) -> tuple[int, int]:
     """(width, height) as displayed, of a picture."""
+    check_header(path)
     try:
         with Image.open(path) as picture:
             check_pixels(path, *picture.size)

@@ -30,6 +30,7 @@ FLOORS = (
     ("pipeline",),
     ("testing", "doctor"),
     ("evaluation", "conformance"),
+    ("slips",),
     ("cli",),
     ("__main__",),
 )

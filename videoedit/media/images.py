@@ -85,7 +85,9 @@ def read_opacity(path: Path) -> np.ndarray:
 
 
 def check_header(path: Path) -> None:
-    """InputError if a file is a picture whose header declares more pixels than this toolkit decodes."""
+    """InputError for a picture whose header declares more pixels than this toolkit decodes, or for no regular file."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: this is not a regular file; give the path of one picture")
     try:
         with Image.open(path) as opened:
             check_pixels(path, *opened.size)

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from videoedit.errors import OutputError
+from videoedit.errors import OutputError, is_printable, printable
 from videoedit.files import explain_os_error, file_sha256, inside, refuse_links, write_text
 from videoedit.runs.record import FORMAT, RECORD, Record, parse_record
 
 UNFINISHED = (".state.safetensors", ".work")  # endings of what a step keeps while it is being made
+LONGEST = 200  # bytes of a folder's name; files beside it have longer ones
 
 
 @dataclass
@@ -90,6 +91,9 @@ def check_folder(
 
 def read_workspace(folder: Path, *, fresh: bool = False) -> dict[str, Any] | None:
     """The record of a run folder, None if there is none; OutputError for one that is no run folder or damaged."""
+    if not is_printable(str(folder)) or any(len(os.fsencode(part)) > LONGEST for part in folder.parts):
+        shown = printable(str(folder))[:80].replace("\n", "\\n")
+        raise OutputError(f"{shown}: its name is too long, not UTF-8, or cannot be shown; give another with -o")
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; -o names the folder to write to")
     path = folder / RECORD

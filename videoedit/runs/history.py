@@ -77,9 +77,9 @@ def remember(kind: str, plan: Plan, steps: Mapping[str, Any], status: Mapping[st
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-        lines = path.read_text("utf-8").splitlines(keepends=True)
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         if len(lines) > MOST:
-            path.write_text("".join(lines[MOST // 2 :]), "utf-8")
+            path.write_text("".join(lines[MOST // 2 :]), encoding="utf-8")
 
 
 def amount(plan: Plan, work: str, prompts: Sequence[str]) -> float:
@@ -138,7 +138,7 @@ def _runs(kind: str) -> list[dict[str, Any]]:
     """The latest runs of a kind; lines that are none are passed over."""
     found = []
     with contextlib.suppress(OSError):
-        for line in _file().read_text("utf-8", errors="replace").splitlines():
+        for line in _file().read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                 run = json.loads(line)
                 if run["kind"] == kind and run["pixels"] > 0 and all(map(_is_row, run["steps"])):

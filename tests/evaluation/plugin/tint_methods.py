@@ -63,7 +63,7 @@ def edits_all(config, models, clip, steps):
 
 
 def tinted(config, prompt, amount, clip, steps):
-    if config.log:
+    if config.log and not steps.dry:
         with Path(config.log).open("a") as log:
             log.write(f"{config.clip.stem} {prompt} {config.seed}\n")
     if "boom" in prompt:
