@@ -62,8 +62,9 @@ def edits_all(config, models, clip, steps):
         yield tinted(config, prompt, 0.5, clip, steps)
 
 
-def tinted(config, prompt, amount, clip, steps):
-    if config.log and not steps.dry:
+def misbehave(config, prompt):
+    """Log the call, and do what the prompt says."""
+    if config.log:
         with Path(config.log).open("a") as log:
             log.write(f"{config.clip.stem} {prompt} {config.seed}\n")
     if "boom" in prompt:
@@ -74,6 +75,11 @@ def tinted(config, prompt, amount, clip, steps):
         raise SystemExit(3)
     if "stop" in prompt and Path(config.trap).exists():
         raise KeyboardInterrupt
+
+
+def tinted(config, prompt, amount, clip, steps):
+    if not steps.dry:
+        misbehave(config, prompt)
     tint = np.frombuffer(hashlib.sha256(f"{prompt} {config.seed}".encode()).digest()[:3], np.uint8)
     step = steps.keep(f"tint {prompt}", lambda: None, needs={"prompt": prompt, "amount": amount, "seed": config.seed})
 
