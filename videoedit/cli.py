@@ -165,7 +165,7 @@ def report(folder: Path) -> None:
     """Write the report page of a run folder again."""
     from videoedit.pages.run import write_report
 
-    typer.echo(str(write_report(folder)))
+    typer.echo(printable(str(write_report(folder))))
 
 
 @app.command()
@@ -175,7 +175,7 @@ def check(folder: Path) -> None:
 
     problems = check_files(folder)
     for problem in problems:
-        typer.echo(problem)
+        typer.echo(printable(problem))
     if problems:
         raise typer.Exit(1)
     typer.echo("every file is as it was written")
@@ -300,7 +300,7 @@ def _run(spec: MethodSpec, given: dict[str, Any]) -> None:
         if given["json_"]:
             Events().send("plan", **asdict(plan))
             return
-        typer.echo(describe(plan, folder, getattr(config, "device", None)))
+        typer.echo(printable(describe(plan, folder, getattr(config, "device", None))))
         return
     plan = plan_run(spec.name, config)
     progress = Events() if given["json_"] else Progress(quiet=given["quiet"])

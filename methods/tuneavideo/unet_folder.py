@@ -53,7 +53,7 @@ def read_weights(path: Path, *, allow_pickle: bool = False) -> Any:
         return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path} does not exist; expected a weight file") from None
-    except DAMAGED as error:
+    except Exception as error:  # a damaged pickle stumbles over anything
         raise damaged(path, error) from None
 
 

@@ -29,13 +29,14 @@ RUN = (
 )
 
 
-def build(folder: Path) -> None:
-    """Everything, in a folder that is then only read."""
+def build(folder: Path, *, models: bool = True) -> None:
+    """Everything, in a folder that is then only read; without `models` in no time."""
     folder.mkdir(parents=True)
     build_clips(folder / "clips")
     build_pictures(folder / "pictures")
-    _build_models(folder / "model")
-    _build_run(folder)
+    if models:
+        _build_models(folder / "model")
+        _build_run(folder)
     _build_flow(folder / "flow")
     _build_archives(folder / "archives")
     _build_results(folder / "results", folder / "clips" / "clip.mp4")

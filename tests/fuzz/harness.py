@@ -46,14 +46,14 @@ class Tally:
 class Worker:
     """A process that reads inputs one after the other; a new one takes the place of one that died or was too slow."""
 
-    def __init__(self, base: Path, root: Path) -> None:
-        self.base, self.root = base, root
+    def __init__(self, base: Path, root: Path, warm: bool) -> None:
+        self.base, self.root, self.warm = base, root, warm
         self.start()
 
     def start(self) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, self.base, self.root), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, self.base, self.root, self.warm), daemon=True)
         self.process.start()
         theirs.close()
         self.pipe.recv()
@@ -95,13 +95,13 @@ class Worker:
 
 
 @contextlib.contextmanager
-def working(base: Path, root: Path) -> Iterator[Worker]:
-    """A worker that reads inputs in folders of `root`."""
+def working(base: Path, root: Path, *, warm: bool = True) -> Iterator[Worker]:
+    """A worker that reads inputs in folders of `root`; `warm`: with all imported, so that no input pays for that."""
     (root / "inside").mkdir(parents=True, exist_ok=True)
     build_outside(root / "outside")
     kept = {name: os.environ.get(name) for name in SETTINGS}
     os.environ.update(SETTINGS)
-    worker = Worker(base, root)
+    worker = Worker(base, root, warm)
     try:
         yield worker
     finally:

@@ -15,6 +15,9 @@ from fuzz.base import RUN
 from fuzz.inputs import OUTSIDE, Input, kind
 from fuzz.mutate import NAMES, WORDS, as_json, chance_value, change_bytes, change_value
 from fuzz.readers import command_line
+from tuneavideo.config import TuneAVideoConfig
+from videoedit.config import build_config
+from videoedit.pipeline import plan_run
 
 REPOSITORY = Path(__file__).parents[2]
 METHODS = ("tuneavideo", "rerender", "hybrid", "framewise")
@@ -44,7 +47,7 @@ def _record(rng: Random, base: Path) -> Input:
     if rng.random() < 0.2:
         name = rng.choice([name for name in files if name != "run.json"])
         made.files[f"run/out/{name}"] = change_bytes(rng, (base / "run/out" / name).read_bytes())
-    made.arguments["way"] = rng.choice(("report", "check", "dry", "fresh", "again", "again"))
+    made.arguments["way"] = rng.choice(("report", "report", "check", "dry", "fresh", "again"))
     made.arguments["model"] = str(base / "model")
     return made
 
@@ -55,9 +58,13 @@ def read_run(folder: Path, way: str, model: str) -> None:
     if way in ("report", "check"):
         command_line(way, place / "out")
         return
-    more = {"dry": ["--dry-run"], "fresh": ["--fresh", "--dry-run"], "again": []}[way]
-    command = ("run", "tuneavideo", place / "clip.mp4", *RUN, "--model", model, "-o", place / "out")
-    command_line(*command, *more)
+    if way == "again":
+        command_line("run", "tuneavideo", place / "clip.mp4", *RUN, "--model", model, "-o", place / "out")
+        return
+    settings = {"tune": {"steps": 1}, "invert": {"steps": 2}, "sample": {"steps": 2}, "source_prompt": "a square"}
+    given = {**settings, "prompts": ["a blue square"], "model": model, "device": "cpu", "clip": str(place / "clip.mp4")}
+    config = build_config(TuneAVideoConfig, given)
+    plan_run("tuneavideo", config, place / "out", fresh=way == "fresh")
     if way == "fresh":
         from videoedit.runs.folder import open_workspace
 
@@ -122,7 +129,12 @@ def _suite(rng: Random, base: Path) -> Input:
 
 
 def _yaml(rng: Random, values: Any) -> bytes:
-    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=rng.random() < 0.5).encode("utf-8", "surrogatepass")
+    try:
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=rng.random() < 0.5).encode(
+            "utf-8", "surrogatepass"
+        )
+    except RecursionError:  # JSON is YAML, too
+        text = json.dumps(values).encode()
     return change_bytes(rng, text) if rng.random() < 0.3 else text
 
 
@@ -282,7 +294,7 @@ def _names(rng: Random, base: Path) -> Input:
     stem = re.sub(r"[\0/]", "_", texts[0])[:120] or "x"
     name = os.fsdecode(stem.encode("utf-8", "surrogatepass")[:100])
     way = rng.choice(("dry", "dry", "set", "tokens"))
-    files = {f"{name}.mp4": (base / "clips/clip.mp4").read_bytes()}
+    files = {f"{name}.mp4": (base / "clips/clip.mp4").read_bytes(), "a.png": (base / "pictures/a.png").read_bytes()}
     arguments = {"clip": f"{name}.mp4", "texts": texts, "way": way, "model": str(base / "model")}
     return Input(files, arguments=arguments)
 
@@ -297,6 +309,9 @@ def read_names(folder: Path, clip: str, texts: list[str], way: str, model: str) 
         assert re.fullmatch(r"[a-z0-9-]{1,80}", file_stem(prompt.encode("utf-8", "replace").decode()))
         _tokenizer(Path(model, "tokenizer"))(prompt.encode("utf-8", "replace").decode())
         return
-    prompts = ["--prompt", prompt, "--negative-prompt", negative]
-    more = ["--set", f"source_prompt={word}"] if way == "set" else ["--out", out or "x"]
-    command_line("run", "tuneavideo", folder / clip, *prompts, *more, "--model", model, "--device", "cpu", "--dry-run")
+    more = ["--out", out or "x"] if negative else []
+    if way == "set":
+        resolve("rerender", None, [f"prompt={word}", f"clip={out}", f"negative_prompt={negative}"])
+        return
+    keys = ["--propagator", "flow", "--keyframe", f"0={folder / 'a.png'}"]
+    command_line("propagate", folder / clip, *keys, "--set", f"keyframes=[{word!r}]", *more, "--dry-run")

@@ -248,7 +248,9 @@ def _cache(rng: Random, base: Path) -> Input:
         made.files["kept.json"] = as_json(rng, change_value(rng, known))
     elif which == "flow":
         flow = torch.zeros(1, 2, 32, 48, dtype=torch.float16)
-        made.files["flow.safetensors"] = change_tensors(rng, save({"fwd": flow, "bwd": flow}, {"crc32": "00000000"}))
+        made.files["flow.safetensors"] = change_tensors(
+            rng, save({"fwd": flow, "bwd": flow.clone()}, {"crc32": "00000000"})
+        )
     elif which == "weights":
         content = save({"x": torch.zeros(2)}, {"source_sha256": rng.choice(_pinned()), "source": "s"})
         made.files["cache/lpips.safetensors"] = change_tensors(rng, content) if rng.random() < 0.8 else content

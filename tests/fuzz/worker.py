@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import platform
 import shutil
 import sys
 import tempfile
@@ -61,20 +62,21 @@ class Watch:
             self.seen.append(f"{what} outside: {path}")
 
 
-def serve(pipe: Any, base: Path, root: Path) -> None:
+def serve(pipe: Any, base: Path, root: Path, warm: bool) -> None:
     """Read inputs as they are asked for: (kind, number or dumped input) -> what came of it."""
     log = (root / f"worker-{os.getpid()}.log").open("wb")
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     logging.disable(logging.ERROR)
     sys.dont_write_bytecode = True
-    for module in ("kinds_text", "kinds_weights", "kinds_media"):
+    for module in ("kinds_text", "kinds_weights", "kinds_media", "kinds_bad"):
         import_module(f"fuzz.{module}")
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(root / "inside" / "torch")
-    for module in WARM:
+    for module in WARM if warm else ():
         import_module(module)
     from videoedit.runs import machine
 
+    platform.processor()  # asks a program, once
     watch = Watch()
     sys.addaudithook(watch)
     limit = _limit_memory()
@@ -83,7 +85,10 @@ def serve(pipe: Any, base: Path, root: Path) -> None:
         with limit():
             machine.reset_peak()
             before, began = _resident(), time.process_time()
-            result = run(*job, base, root, watch)
+            try:
+                result = run(*job, base, root, watch)
+            except Exception as error:  # in making the input, or in putting it in its place
+                result = _failed(f"harness: {type(error).__name__}", error)
             result |= {"seconds": time.process_time() - began, "megabytes": max(0.0, machine.peak_mb() - before)}
         pipe.send(result)
 
