@@ -37,6 +37,7 @@ models_app = typer.Typer()
 app.add_typer(models_app, name="models", rich_help_panel=None)
 app.add_typer(bench_app, name="bench", rich_help_panel=None)
 
+LONGEST_LINE = 1200  # letters of an error; names in it may be of any length
 FLAGS_OF_CLIPS = (
     Flag("--frames", ("video.num_frames",), "Number of frames to edit.", kind=int),
     Flag("--stride", ("video.stride",), "Take every n-th frame.", kind=int),
@@ -88,7 +89,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _one_line(error: Exception) -> str:
     """The message of an expected error; empty for a defect of ours."""
     if isinstance(error, VideoEditError):
-        return " ".join(str(error).split())
+        line = " ".join(str(error).split())
+        return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 300]} ... {line[-300:]}"
     if isinstance(error, MemoryError) or "not enough memory" in str(error):
         return "not enough memory for this; take fewer frames (--frames), a smaller --size, or another machine"
     if isinstance(error, OSError) and error.filename:
