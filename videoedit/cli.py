@@ -89,15 +89,18 @@ def main(arguments: list[str] | None = None) -> None:
 def _one_line(error: Exception) -> str:
     """The message of an expected error; empty for a defect of ours."""
     if isinstance(error, VideoEditError):
-        line = " ".join(str(error).split())
-        return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 300]} ... {line[-300:]}"
+        return _shortened(" ".join(str(error).split()))
     if isinstance(error, MemoryError) or "not enough memory" in str(error):
         return "not enough memory for this; take fewer frames (--frames), a smaller --size, or another machine"
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}; check the name and its permissions"
+        return _shortened(f"{error.filename}: {error.strerror}; check the name and its permissions")
     if hasattr(error, "format_message"):  # wrong flags and arguments
         return " ".join(error.format_message().split())
     return ""
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 300]} ... {line[-300:]}"
 
 
 @app.callback(invoke_without_command=True)

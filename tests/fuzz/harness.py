@@ -186,4 +186,4 @@ def keep(failures: Iterable[dict[str, Any]], base: Path, folder: Path) -> None:
         values = {"kind": kind, "was": one["line"][:200].replace(str(base), ""), **made.dump()}
         text = json.dumps(values, indent=1)
         if len(text) < 100_000:
-            (folder / f"{kind}-{number}.json").write_text(text + "\n", encoding="utf-8")
+            (folder / f"{kind.strip('-').replace(' ', '-')}-{number}.json").write_text(text + "\n", encoding="utf-8")
