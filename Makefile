@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: demo demo-rerender test check lint quick-tests slow-tests format bench bench-page wheel-test clean
+.PHONY: demo demo-rerender test check lint quick-tests slow-tests format fuzz bench bench-page wheel-test clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,9 @@ lint: $(READY)
 
 quick-tests: $(READY)
 	$(PYTEST) -m "not slow"
+
+fuzz: $(READY)  ## N inputs as strangers might send them, of every kind, and a table
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(or $(N),20000)
 
 slow-tests: $(READY)
 	$(PYTEST) -m slow

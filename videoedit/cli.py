@@ -185,7 +185,7 @@ def report(folder: Path) -> None:
     """Write the report page of a run folder again."""
     from videoedit.pages.run import write_report
 
-    typer.echo(str(write_report(folder)))
+    typer.echo(printable(str(write_report(folder))))
 
 
 @app.command()
@@ -195,7 +195,7 @@ def check(folder: Path) -> None:
 
     problems = check_files(folder)
     for problem in problems:
-        typer.echo(problem)
+        typer.echo(printable(problem))
     if problems:
         raise typer.Exit(1)
     typer.echo("every file is as it was written")
@@ -339,7 +339,7 @@ def _go(
         if json_:
             Events().send("plan", **asdict(plan))
         else:
-            typer.echo(describe(plan, folder, getattr(config, "device", None)))
+            typer.echo(printable(describe(plan, folder, getattr(config, "device", None))))
         return
     progress = Events() if json_ else Progress(quiet=quiet)
     result = run_method(spec.name, config, folder, fresh=fresh, progress=progress)

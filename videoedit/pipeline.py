@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeGuard, cast
 
 from videoedit.config import ClipConfig, RunConfig, build_config, dump_yaml, read_yaml
-from videoedit.errors import ConfigError, InputError, MethodError
+from videoedit.errors import ConfigError, InputError, MethodError, OutputError
 from videoedit.files import contents_sha256, digest, file_states, write_text
 from videoedit.models.assets import is_embedded
 from videoedit.models.shape import ModelShape, local_folder, size_for, working_size
@@ -20,7 +20,7 @@ from videoedit.runs.folder import Workspace, check_folder, open_workspace
 from videoedit.runs.machine import Stopwatch, environment
 from videoedit.runs.planning import DEFAULT_FRAMES, Plan, Scene, choose_frames
 from videoedit.runs.progress import Progress
-from videoedit.runs.steps import Steps
+from videoedit.runs.steps import KEPT, Steps
 from videoedit.types import EditResult, Models
 
 REPORT = "report.html"
@@ -193,14 +193,25 @@ class _Call:
         _ = self.clip.video
 
     def walk(self, steps: Steps) -> EditResult:
-        """Go through the method's steps, and deliver its edits."""
+        """Go through the method's steps, and deliver its edits.
+
+        OutputError if what the folder keeps of a step is not what the method wrote there: seals can be forged.
+        """
         from videoedit.deliver import deliver
 
         handed: Any = self.spec.load("edits")(self.config, self.models, self.clip, steps)
         source_prompt = getattr(self.config, "source_prompt", "")
         with_clip = self.models is not None and is_embedded(self.models.name)
-        with contextlib.closing(handed):
-            return deliver(handed, self.clip, steps, source_prompt=source_prompt, with_clip=with_clip)
+        try:
+            with contextlib.closing(handed):
+                return deliver(handed, self.clip, steps, source_prompt=source_prompt, with_clip=with_clip)
+        except (TypeError, KeyError, IndexError, AttributeError) as error:
+            if KEPT not in steps.status.values():
+                raise
+            raise OutputError(
+                f"{steps.workspace.folder} keeps values that do not fit the method ({type(error).__name__}: {error}); "
+                "choose another folder with -o, or start over with --fresh (--debug tells where)"
+            ) from error
 
 
 def _finish(workspace: Workspace, call: _Call, before: str) -> None:

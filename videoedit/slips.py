@@ -11,6 +11,8 @@ from typer.core import TyperCommand, TyperGroup
 from videoedit.errors import ConfigError, VideoEditError, printable
 from videoedit.plugins import METHODS, discover
 
+LONGEST_LINE = 1_200  # letters of an error; names in it may be of any length
+
 
 class Commands(TyperGroup):
     """Commands that know where a misplaced word belongs."""
@@ -48,17 +50,21 @@ class Once(TyperCommand):
 def one_line(error: Exception) -> str:
     """The message of an expected error; empty for a defect of ours."""
     if isinstance(error, VideoEditError):
-        return " ".join(str(error).split())
+        return _shortened(" ".join(str(error).split()))
     if isinstance(error, MemoryError) or "not enough memory" in str(error):
         return "not enough memory for this; take fewer frames (--frames), a smaller --size, or another machine"
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}; check the name and its permissions"
+        return _shortened(f"{error.filename}: {error.strerror}; check the name and its permissions")
     if hasattr(error, "format_message"):  # wrong flags and arguments
         line = " ".join(error.format_message().split()).removesuffix(".")
         context: Any = getattr(error, "ctx", None)
         told = not context or "Did you mean" in line or "Possible options" in line
         return line if told else f"{line}; see {context.command_path} --help"
     return ""
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 300]} ... {line[-300:]}"
 
 
 class Printable(logging.Formatter):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from videoedit.config import near_file, read_yaml, set_value
 from videoedit.errors import ConfigError, InputError, hint
+from videoedit.limits import parse_json, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,14 @@ OTHER: dict[str, Any] = {  # the defaults of those that are translated
     "style_update_freq": 10,
 }
 REQUIRED = ("input", "prompt")
+COUNTS = {  # whole numbers, and the least that each can be
+    "frame_count": 1,
+    "interval": 1,
+    "ddim_steps": 1,
+    "image_resolution": 64,
+    "seed": -1,
+    "style_update_freq": 1,
+}
 MISSPELT = {"color_perserve": "color_preserve"}  # so in the official code, which thereby never reads the right word
 # Named on the command line, depending on the machine, or of old versions and no longer read:
 WITHOUT_EFFECT = ("output", "work_dir", "key_subdir", "use_limit_device_resolution", "warp_step", "ada_step")
@@ -56,7 +64,7 @@ def import_config(path: Path) -> dict[str, Any]:
     if path.suffix.lower() != ".json":
         return read_yaml(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(read_text(path))
     except (OSError, ValueError) as error:
         raise ConfigError(f"config file {path} cannot be read as JSON: {error}") from error
     if not isinstance(data, dict):
@@ -118,8 +126,33 @@ def _check_keys(path: Path, given: dict[str, Any]) -> None:
             raise ConfigError(f"{path}: unknown key {key!r} for a Rerender-A-Video config{hint(key, known)}")
     if missing := [key for key in REQUIRED if key not in given]:
         raise ConfigError(f"{path}: a Rerender-A-Video config needs {missing[0]!r}")
+    for key, value in given.items():
+        _check_value(path, key, value)
     if any(given.get("crop", ())):
         logger.warning("%s: crop %s is not applied; crop the clip before", path, given["crop"])
+
+
+def _check_value(path: Path, key: str, value: Any) -> None:
+    """ConfigError for a value of another type than the official code can use."""
+    default = OTHER[key] if key in OTHER else SAME.get(key, ("", None))[1]
+    if key in WITHOUT_EFFECT or (value is None and (key in SAME or key == "sd_model") and key not in REQUIRED):
+        return
+    if key in COUNTS:
+        right, expected = type(value) is int and COUNTS[key] <= value < 2**31, f"a whole number, {COUNTS[key]} or more"
+    elif isinstance(default, bool):
+        right, expected = isinstance(value, bool), "true or false"
+    elif isinstance(default, list):
+        right, expected = isinstance(value, list) and all(map(_is_number, value)), "a list of numbers"
+    elif isinstance(default, int | float):
+        right, expected = _is_number(value), "a number"
+    else:
+        right, expected = isinstance(value, str), "a text"
+    if not right:
+        raise ConfigError(f"{path}: {key} is {repr(value)[:80]}; expected {expected}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**31  # not nan either
 
 
 def _as_floats(value: Any) -> Any:

@@ -114,12 +114,12 @@ def check_key(path: Path, key: str, value: Any) -> None:
 def translate(path: Path, key: str, value: Any) -> Any:
     """An official value in our terms."""
     if key == "mixed_precision":
-        if value not in PRECISIONS:
+        if not isinstance(value, str) or value not in PRECISIONS:
             raise ConfigError(f"{path}: mixed_precision is {value!r}; it must be one of {', '.join(PRECISIONS)}")
         return PRECISIONS[value]
     if key in ("train_data.video_path", "pretrained_model_path"):
         return near_file(path, str(value))
-    if key == "trainable_modules" and tuple(value) == TRAINABLE_MODULES:
+    if key == "trainable_modules" and value in (list(TRAINABLE_MODULES), TRAINABLE_MODULES):
         return "iccv"
     return value
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from videoedit.errors import WeightsError
-from videoedit.models.weights import first_line, read_json
+from videoedit.models.weights import first_line, read_config
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -53,7 +53,7 @@ def read_weights(path: Path, *, allow_pickle: bool = False) -> Any:
         return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path} does not exist; expected a weight file") from None
-    except DAMAGED as error:
+    except Exception as error:  # a damaged pickle stumbles over anything
         raise damaged(path, error) from None
 
 
@@ -84,7 +84,7 @@ def load_unet(folder: str | Path, *, allow_pickle: bool = False) -> tuple[UNet2D
     a folder with ``.bin`` weights alone is a `WeightsError`.
     """
     folder = unet_folder(Path(folder))
-    config = read_json(folder / "config.json")
+    config = read_config(folder / "config.json")
     is_video = check_kind(config, folder)
     tensors: dict[str, Tensor] = {}
     temporal: dict[str, Tensor] = {}
@@ -148,6 +148,6 @@ def build_unet(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path)
         with torch.device("meta"):
             unet = UNet2DConditionModel.from_config(config)
         unet.load_state_dict(tensors, assign=True)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # values of any type, in a damaged config
         raise WeightsError(f"the weights in {folder} do not fit its config.json: {first_line(error)}") from None
     return unet.eval()

@@ -105,6 +105,8 @@ def as_ddim(scheduler: Any) -> DDIMScheduler:
         return DDIMScheduler(**{**_other_defaults(name), **{k: v for k, v in config.items() if k in known}})
     except NotImplementedError as error:
         raise ConfigError(f"the scheduler's beta_schedule is {config.get('beta_schedule')!r}: {error}") from error
+    except Exception as error:  # values of any type, in a damaged config
+        raise ConfigError(f"the scheduler's config ({name[:60]}) cannot be used: {str(error)[:200]}") from error
 
 
 def _class_name(scheduler: Any, config: Mapping[str, Any]) -> str:

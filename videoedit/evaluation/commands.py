@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from videoedit.errors import printable
+
 app = typer.Typer(help="Compare methods over a suite of clips and edits.", no_args_is_help=True, rich_markup_mode=None)
 
 Folder = Annotated[Path, typer.Argument(help="Folder that `bench run` wrote to.")]
@@ -55,7 +57,7 @@ def run(
         entries = choose_entries(chosen, _names(methods), results or ())
         options: dict[str, Any] = {"subset": subset or (), "seeds": _seeds(seeds), "weights_dir": weights_dir}
         if dry_run:
-            typer.echo(forecast(chosen, entries, out, **options).text())
+            typer.echo(printable(forecast(chosen, entries, out, **options).text()))
             return
         progress = Progress()
         found = run_suite(chosen, entries, out, **options, progress=progress)
@@ -72,7 +74,7 @@ def report(folder: Folder) -> None:
     from videoedit.evaluation.results import read_results
     from videoedit.evaluation.runner import write_outputs
 
-    typer.echo(str(write_outputs(read_results(folder), folder)))
+    typer.echo(printable(str(write_outputs(read_results(folder), folder))))
 
 
 @app.command()
@@ -103,7 +105,8 @@ def import_(
     with one_line_each():
         suite = import_layout(layout, folder, table, out)
     edits = len(list(suite.pairs))
-    typer.echo(f"{out}: {len(suite.clips)} clips, {edits} edits; run it with: videoedit bench run {out}")
+    place = printable(str(out))
+    typer.echo(f"{place}: {len(suite.clips)} clips, {edits} edits; run it with: videoedit bench run {place}")
 
 
 @app.command()
@@ -118,7 +121,7 @@ def export(
     """Write the videos of a results' folder as another benchmark expects them."""
     from videoedit.evaluation.layouts.export import export_results
 
-    typer.echo(str(export_results(folder, layout, target, pictures=pictures)))
+    typer.echo(printable(str(export_results(folder, layout, target, pictures=pictures))))
 
 
 @app.command()
@@ -134,13 +137,13 @@ def compare(
     from videoedit.evaluation.statistics import compare as compare_methods
 
     pair = compare_methods(read_results(folder), metric, first, second, type_)
-    typer.echo(f"{pair.metric}, {pair.first} minus {pair.second}, {pair.n} edits ({pair.type})")
+    typer.echo(printable(f"{pair.metric}, {pair.first} minus {pair.second}, {pair.n} edits ({pair.type})"))
     if pair.difference is None:
         typer.echo("no edit has this figure from both")
         return
     interval = "" if pair.low is None else f" [{pair.low:+.4g}, {pair.high:+.4g}]"
     typer.echo(f"mean difference {pair.difference:+.4g}{interval}, p = {pair.p:.3g}")
-    typer.echo(f"better: {pair.winner}" if pair.winner else "undecided")
+    typer.echo(printable(f"better: {pair.winner}") if pair.winner else "undecided")
 
 
 @contextmanager
@@ -152,7 +155,7 @@ def one_line_each() -> Iterator[None]:
         yield
     except SuiteError as error:
         for problem in error.problems:
-            sys.stderr.write(f"error: {' '.join(problem.split())}\n")
+            sys.stderr.write(f"error: {printable(' '.join(problem.split()))}\n")
         raise typer.Exit(2) from None
 
 

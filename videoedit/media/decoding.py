@@ -180,7 +180,9 @@ def pixel_aspect(stream: Any) -> Fraction:
 
 def orientation(frame: Any) -> tuple[bool, bool, bool]:
     """(swap axes, then flip x, then flip y) that bring a frame upright, from its display matrix."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data = None
+    with contextlib.suppress(ValueError):  # of a sort that this PyAV has no name for
+        data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return False, False, False
     a, b, _, c, d = np.frombuffer(bytes(data), "<i4")[:5].tolist()  # x' = a x + c y, y' = b x + d y

@@ -124,7 +124,7 @@ def _open_animation(path: Path) -> Opened:
 def _open_folder(path: Path) -> Opened:
     numbered = folder_pictures(path)
     numbers = [number for number, _ in numbered]
-    missing = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
+    missing = _missing(numbers)
     regular = len({after - before for before, after in itertools.pairwise(numbers)}) == 1  # every n-th frame was kept
     notes: tuple[str, ...] = ()
     if missing and not regular:
@@ -136,6 +136,14 @@ def _open_folder(path: Path) -> Opened:
             yield Shown(None, Fraction(0), lambda file=file: _read_over_white(file))  # type: ignore[misc]
 
     return Opened(frames(), notes=notes)
+
+
+def _missing(numbers: Sequence[int], most: int = 6) -> list[int]:
+    """The first numbers between the others, of numbers in order, that are not among them."""
+    found: list[int] = []
+    for before, after in itertools.pairwise(numbers):
+        found += range(before + 1, min(after, before + 1 + most))
+    return found[:most]
 
 
 def numbered(folder: Path) -> list[tuple[int, Path]]:

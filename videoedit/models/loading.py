@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import diffusers
@@ -15,7 +14,6 @@ import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from huggingface_hub import CachedRepoInfo, scan_cache_dir, snapshot_download
 from huggingface_hub.errors import CacheNotFound, HfHubHTTPError
-from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from videoedit.diffusion.ddim import as_ddim
@@ -26,9 +24,11 @@ from videoedit.models.weights import (
     PICKLES,
     SD_CHECKPOINT,
     check_part,
+    class_of,
     fingerprint,
     first_line,
     kind_of,
+    read_config,
     read_json,
     tensor_names,
 )
@@ -38,16 +38,6 @@ __all__ = ["available_models", "fingerprint", "load_models"]
 
 _CLASSES: dict[str, Any] = {"vae": AutoencoderKL, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    SafetensorError,
-    UnpicklingError,
-)
 
 
 def load_models(
@@ -161,11 +151,10 @@ def _checked_configs(folder: Path) -> dict[str, dict[str, Any]]:
             f"{folder} is a {index.get('_class_name', 'model')}; only models like Stable Diffusion 1 and 2 "
             "(one CLIP text encoder, a 2D UNet) can be used"
         )
-    configs = {part: read_json(folder / part / "config.json") for part in _CLASSES}
-    configs["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
+    configs = {part: read_config(folder / part / "config.json") for part in _CLASSES}
+    configs["scheduler"] = read_config(folder / "scheduler" / "scheduler_config.json")
     for part, expected in _CLASSES.items():
-        found = configs[part].get("_class_name") or (configs[part].get("architectures") or ["unknown"])[0]
-        if found != expected.__name__:
+        if (found := class_of(configs[part])) != expected.__name__:
             raise WeightsError(f"{folder / part} holds a {found}, not a {expected.__name__}{_advice(configs[part])}")
     _check_widths(folder, configs["unet"], configs["vae"], configs["text_encoder"])
     return configs
@@ -187,7 +176,8 @@ def _check_widths(folder: Path, unet: dict[str, Any], vae: dict[str, Any], text:
             f"the UNet of {folder} reads {found} channels, its autoencoder makes {latent}: "
             "an inpainting or instruction model, which cannot be used"
         )
-    width = text.get("hidden_size", (text.get("text_config") or {}).get("hidden_size"))
+    inner = text.get("text_config")
+    width = text.get("hidden_size", inner.get("hidden_size") if isinstance(inner, dict) else None)
     if unet.get("cross_attention_dim") != width:
         raise WeightsError(
             f"the UNet of {folder} reads text of width {unet.get('cross_attention_dim')}, "
@@ -198,7 +188,7 @@ def _check_widths(folder: Path, unet: dict[str, Any], vae: dict[str, Any], text:
 def _not_a_model(folder: Path) -> str:
     """The reason why a folder without model_index.json cannot be loaded."""
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    if found := config.get("_class_name") or (config.get("architectures") or [None])[0]:
+    if (found := class_of(config)) != "unknown":
         advice = _advice(config)
         if not advice and (folder.resolve().parent / "model_index.json").is_file():
             advice = f"; did you mean {folder.resolve().parent}?"
@@ -212,7 +202,9 @@ def load_network(from_pretrained: Callable[..., Any], folder: Path, **options: A
     """One network, complete: diffusers would fill missing tensors with random numbers."""
     try:
         network, info = from_pretrained(folder, local_files_only=True, output_loading_info=True, **options)
-    except _LOADING_ERRORS as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged config makes the libraries stumble over anything
         raise WeightsError(f"{folder} could not be loaded: {first_line(error)}") from error
     if missing := sorted(info["missing_keys"]):
         raise WeightsError(f"the weights in {folder} lack {len(missing)} tensors of its config, first {missing[0]!r}")
@@ -224,7 +216,7 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
         raise WeightsError(f"there is no tokenizer in {folder}; expected tokenizer.json, or vocab.json and merges.txt")
     try:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except _LOADING_ERRORS as error:
+    except Exception as error:
         raise WeightsError(f"the tokenizer in {folder} could not be loaded: {first_line(error)}") from error
 
 
@@ -242,7 +234,9 @@ def _from_file(path: Path, dtype: torch.dtype, allow_pickle: bool) -> dict[str, 
         pipe: Any = StableDiffusionPipeline.from_single_file(
             str(path), torch_dtype=dtype, safety_checker=None, **options
         )
-    except _LOADING_ERRORS as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         if folders:
             why = f"could not be loaded with the configs in {folders[0]}: {first_line(error)}"
         else:

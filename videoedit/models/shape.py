@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videoedit.errors import ConfigError
+from videoedit.errors import ConfigError, WeightsError
 from videoedit.models.assets import MINI, is_embedded
+from videoedit.models.weights import first_line, read_config
 
 if TYPE_CHECKING:
     from videoedit.media.video import VideoInfo
@@ -40,37 +40,51 @@ class ModelShape:
 
     @staticmethod
     def read(folder: Path) -> ModelShape:
-        """From a diffusers folder."""
-        unet = json.loads((folder / "unet/config.json").read_text("utf-8"))
-        vae = json.loads((folder / "vae/config.json").read_text("utf-8"))
-        text = json.loads((folder / "text_encoder/config.json").read_text("utf-8"))
-        factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        """From a diffusers folder; WeightsError if its configs are damaged."""
+        unet, vae, text = (read_config(folder / part / "config.json") for part in ("unet", "vae", "text_encoder"))
+        blocks, length = vae.get("block_out_channels"), text.get("max_position_embeddings", 77)
+        side = unet.get("sample_size") or 64
+        side = max(side) if isinstance(side, list) and len(side) == 2 and all(map(_is_count, side)) else side
+        if not isinstance(blocks, list) or not 0 < len(blocks) < 9 or not _is_count(side) or not _is_count(length):
+            raise WeightsError(
+                f"{folder}: the sizes in its configs are damaged (the vae's block_out_channels, the unet's "
+                "sample_size, or the text encoder's max_position_embeddings); copy or download it again"
+            )
+        factor = 2 ** (len(blocks) - 1)
         parts = ("unet", "vae", "text_encoder")
         files = [p for part in parts for p in (folder / part).glob("*.safetensors")]
-        side = unet.get("sample_size") or 64
-        side = side if isinstance(side, int) else max(side)
         return ModelShape(
             factor=factor,
             native=side * factor,
             unet=unet,
             vae=vae,
-            text_length=text.get("max_position_embeddings", 77),
+            text_length=length,
             weights_mb=sum(p.stat().st_size for p in files) / 2**20,
         )
 
     def operations(self, size: tuple[int, int], batch: int) -> float:
-        """Floating point operations of the UNet on `batch` pictures of `size` (width, height), without weights."""
+        """Floating point operations of the UNet on `batch` pictures of `size` (width, height), without weights.
+
+        WeightsError for a config that makes no such network.
+        """
         import torch
         from diffusers import UNet2DConditionModel
         from torch.utils.flop_counter import FlopCounterMode
 
-        with torch.device("meta"):
-            unet: Any = UNet2DConditionModel.from_config(self.unet)
-            latents = torch.empty(batch, self.unet["in_channels"], size[1] // self.factor, size[0] // self.factor)
-            embeds = torch.empty(batch, self.text_length, self.unet["cross_attention_dim"])
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            unet(latents, 500, embeds)
+        try:
+            with torch.device("meta"):
+                unet: Any = UNet2DConditionModel.from_config(self.unet)
+                latents = torch.empty(batch, self.unet["in_channels"], size[1] // self.factor, size[0] // self.factor)
+                embeds = torch.empty(batch, self.text_length, self.unet["cross_attention_dim"])
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                unet(latents, 500, embeds)
+        except Exception as error:
+            raise WeightsError(f"the config of the model's unet makes no network: {first_line(error)}") from error
         return float(counter.get_total_flops())
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
 
 
 def working_size(

@@ -15,6 +15,7 @@ from videoedit.files import check_name, file_sha256
 from videoedit.limits import parse_json, read_text
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+LARGEST_NUMBER, MOST_LAYERS = 2**20, 256  # in the config of a network
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 
 # (what stands in a tensor's name, what such a file is); the first that fits counts
@@ -87,7 +88,10 @@ def _files(folder: Path, stem: str, infix: str) -> list[Path]:
     """The one file, or the parts that an index names."""
     index = folder / f"{stem}.safetensors.index{infix}.json"
     if index.is_file():
-        return [_part(folder, name) for name in sorted(set(map(str, read_json(index).get("weight_map", {}).values())))]
+        parts = read_json(index).get("weight_map")
+        if not isinstance(parts, dict):
+            raise WeightsError(f"{index} is no index of weights: it has no weight_map; download it again")
+        return [_part(folder, name) for name in sorted(set(map(str, parts.values())))]
     single = folder / f"{stem}{infix}.safetensors"
     return [single] if single.is_file() else []
 
@@ -111,6 +115,29 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds {type(content).__name__}; expected a JSON object")
     return content
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The config of a network or scheduler, or WeightsError; none that would take endless time or memory to build."""
+    config = read_json(path)
+    todo: list[tuple[str, Any]] = list(config.items())
+    while todo:
+        name, value = todo.pop()
+        if isinstance(value, dict):
+            todo += value.items()
+        elif isinstance(value, list):
+            todo += [(name, one) for one in value]
+        elif isinstance(value, int | float) and abs(value) > (MOST_LAYERS if "layers" in name else LARGEST_NUMBER):
+            raise WeightsError(f"{path}: {name[:60]} is {value:.6g}, more than any network has that can be loaded")
+    return config
+
+
+def class_of(config: dict[str, Any]) -> str:
+    """The class of network that a config of diffusers or transformers names, "unknown" if none."""
+    found = config.get("_class_name") or config.get("architectures")
+    if isinstance(found, list) and found:
+        found = found[0]
+    return found if isinstance(found, str) else "unknown"
 
 
 def fingerprint(path: Path, parts: Iterable[str] = ("vae", "unet", "text_encoder")) -> str:

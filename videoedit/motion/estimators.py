@@ -227,7 +227,7 @@ def read_flow(path: Path) -> Tensor:
     """Flow from a ``.flo`` or ``.npy`` file, float32 [1, 2, H, W]; InputError if it is damaged or holds no flow."""
     try:
         array = _read_flo(path) if path.suffix.lower() == ".flo" else np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy stumbles over a damaged header in many ways
         raise InputError(f"{path} cannot be read as optical flow: {first_line(error)}") from error
     if array.ndim == 3 and array.shape[-1] == 2:
         array = array.transpose(2, 0, 1)
