@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from videoedit.config import ONLY_HOW, FilePath, PromptsConfig, Section, Strings
+from videoedit.errors import ConfigError
 
 
 class NetworkConfig(Section):
@@ -72,6 +73,56 @@ class SampleConfig(Section):
     """Classifier-free guidance; 1: none."""
 
 
+class StructureConfig(Section):
+    """Control of an edit by its source, which runs beside it (Plug-and-Play, Tumanyan et al. 2023); all off: the paper.
+
+    Shares count from the noisiest step, over all of `sample.steps`: 0 off, 1 all steps.
+    """
+
+    features: float = Field(default=0.0, ge=0, le=1)
+    """Share of the steps in which residual blocks of the decoder add what they add in the source."""
+    blocks: int = Field(default=1, ge=1)
+    """Number of up blocks, from the coarsest, that `features` holds for."""
+    queries_keys: float = Field(default=0.0, ge=0, le=1)
+    """Share of the steps in which the decoder's self-attention has the source's queries and keys."""
+    temporal_queries_keys: float = Field(default=0.0, ge=0, le=1)
+    """Share of the steps in which the decoder's temporal attention has the source's queries and keys."""
+    start: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the steps left out: sampling starts from the source as it was inverted that far (SDEdit)."""
+    source: Literal["trajectory", "denoised"] = "trajectory"
+    """Source at each step: read from the inversion, or denoised beside the edit from the same noise."""
+
+    @property
+    def beside(self) -> bool:
+        """True if the source runs beside the edit."""
+        return max(self.features, self.queries_keys, self.temporal_queries_keys) > 0
+
+    @property
+    def reads_trajectory(self) -> bool:
+        """True if the latents of each step of the inversion are needed, and not the last alone."""
+        return self.start > 0 or (self.beside and self.source == "trajectory")
+
+    def first_step(self, steps: int) -> int:
+        """The step at which sampling starts, from 0; at least the last one runs."""
+        return min(round(self.start * steps), steps - 1)
+
+    def check(self, invert: InvertConfig, steps: int) -> None:
+        """Raise `ConfigError` where the inversion does not hold the source at each of the sampling's `steps`."""
+        if not self.reads_trajectory:
+            return
+        remedy = "or set structure.source to denoised and structure.start to 0"
+        if invert.latents is not None:
+            raise ConfigError(
+                "structure needs each step of an inversion, but invert.latents gives the last alone; "
+                f"leave invert.latents out, {remedy}"
+            )
+        if invert.steps != steps:
+            raise ConfigError(
+                f"structure reads the source at each step of sampling, but invert.steps is {invert.steps} "
+                f"and sample.steps {steps}; set them equal, {remedy}"
+            )
+
+
 class EditFramesConfig(Section):
     """The joint edit of frames."""
 
@@ -90,6 +141,7 @@ class EditFramesConfig(Section):
     tune: TuneConfig = TuneConfig()
     invert: InvertConfig = InvertConfig()
     sample: SampleConfig = SampleConfig()
+    structure: StructureConfig = StructureConfig()
 
 
 class TuneAVideoConfig(EditFramesConfig, PromptsConfig):

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from tuneavideo.adapter import load_adapter, save_adapter
 from tuneavideo.config import EditFramesConfig, SampleConfig, TuneAVideoConfig
+from tuneavideo.structure import beside_source, structure_sites
 from tuneavideo.tuning import tune
 from tuneavideo.unet_folder import load_inv_latents
 from tuneavideo.video_unet import VideoUNet
 from videoedit.config import build_config
 from videoedit.deliver import Edit, Findings
 from videoedit.diffusion import latents as codec
+from videoedit.diffusion.ddim import Schedule
 from videoedit.diffusion.guidance import guided
 from videoedit.diffusion.inversion import ddim_invert
 from videoedit.diffusion.prompts import encode_prompts
@@ -52,6 +54,7 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
         self.config = config or EditFramesConfig.model_validate(EditFramesConfig.presets.get(models.name, {}))
         self.seed = seed
         self._tuned_by = ""  # the key of the tuning that the network holds
+        self._walked: Tensor | None = None  # the trajectory of an inversion made in this call, if it will be read
         self._stack = ExitStack()
         self.steps = steps or self._stack.enter_context(temporary_steps("tuneavideo"))
 
@@ -84,6 +87,7 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
         self.tuned = steps.keep("tune", self._tune, needs=needs, files=["adapter.safetensors"])
         needs = {"tune": self.tuned, "invert": c.invert}
         self.noise = steps.tensors("invert", "inverted.safetensors", self._invert, needs=needs)
+        self._walked = None
         return self
 
     @property
@@ -97,13 +101,27 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
         return self.decoded(self.sample(prompt, negative_prompt, settings))
 
     def sample(self, prompt: str, negative_prompt: str, settings: SampleConfig, label: str = "edit") -> Step:
-        """One edit's latents: guided DDIM sampling from the inverted noise, to ``edit-PROMPT.safetensors``."""
+        """One edit's latents: guided DDIM sampling from the inverted noise, to ``edit-PROMPT.safetensors``.
+
+        With `config.structure` the source's features take part, and sampling may start later on its trajectory.
+        """
+        structure = self.config.structure
+        structure.check(self.config.invert, settings.steps)
+        needs = {"invert": self.noise, "sample": settings, "negative_prompt": negative_prompt, "prompt": prompt}
+        needs |= {"structure": structure, "source_prompt": self.source_prompt}
+        trajectory = self._trajectory() if structure.reads_trajectory else None
+        if trajectory:
+            needs["trajectory"] = trajectory
 
         def make() -> dict[str, Tensor]:
-            denoise = self.denoiser(prompt, negative_prompt, settings.guidance_scale)
-            return {"latents": self._sample(label, denoise, settings.steps)}
+            walked = trajectory.tensors["latents"].to(self.models.device) if trajectory else None
+            if structure.beside:
+                denoise = self._beside_source(prompt, negative_prompt, settings, walked)
+            else:
+                denoise = self.denoiser(prompt, negative_prompt, settings.guidance_scale)
+            first = structure.first_step(settings.steps)
+            return {"latents": self._sample(label, denoise, settings.steps, first, walked)}
 
-        needs = {"invert": self.noise, "sample": settings, "negative_prompt": negative_prompt, "prompt": prompt}
         return self.steps.tensors(f"edit {prompt}", f"edit-{file_stem(prompt)}.safetensors", make, needs=needs)
 
     def reconstruct(self) -> np.ndarray:
@@ -150,17 +168,53 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
         with self.steps.progress.stage("invert", settings.steps) as advance:
             denoise, scheduler = self.denoiser(""), self.models.scheduler
             trajectory = ddim_invert(denoise, mean, scheduler, settings.steps, callback=lambda _: advance())
+        self._walked = trajectory if self.config.structure.reads_trajectory else None
         return {"latents": trajectory[-1]}
 
-    def _sample(self, label: str, denoise: Denoiser, steps: int) -> Tensor:
+    def _trajectory(self) -> Step:
+        """The source at each step of its inversion [S+1, 1, F, C, h, w]; kept apart: only structure control reads it.
+
+        Inverts again if the call that asks for it is not the one that inverted.
+        """
+
+        def make() -> dict[str, Tensor]:
+            if self._walked is None:
+                self._invert()
+            assert self._walked is not None
+            return {"latents": self._walked}
+
+        needs = {"tune": self.tuned, "invert": self.noise}
+        return self.steps.tensors("trajectory", "trajectory.safetensors", make, needs=needs)
+
+    def _beside_source(
+        self, prompt: str, negative_prompt: str, settings: SampleConfig, trajectory: Tensor | None
+    ) -> Denoiser:
+        """The tuned network under a prompt, with the source's features for as long as `config.structure` says."""
+        unet, structure = self._tuned_unet(), self.config.structure
+        return beside_source(
+            unet,
+            Schedule.from_scheduler(self.models.scheduler, settings.steps),
+            structure_sites(unet, structure, settings.steps),
+            self._embed(prompt),
+            self._embed(negative_prompt),
+            self._embed(self.source_prompt),
+            settings.guidance_scale,
+            trajectory if structure.source == "trajectory" else None,
+        )
+
+    def _sample(
+        self, label: str, denoise: Denoiser, steps: int, first: int = 0, trajectory: Tensor | None = None
+    ) -> Tensor:
         noise = self.noise.tensors["latents"].to(self.models.device)
-        with self.steps.progress.stage(label, steps) as advance:
+        if trajectory is not None:
+            noise = trajectory[steps - first]
+        with self.steps.progress.stage(label, steps - first) as advance:
 
             def done(step: StepInfo) -> None:
                 advance()
                 self.steps.preview.show(lambda: self._first_frame(step))
 
-            return ddim_sample(denoise, noise, self.models.scheduler, steps, callback=done)
+            return ddim_sample(denoise, noise, self.models.scheduler, steps, callback=done, start=first)
 
     def _first_frame(self, step: StepInfo) -> np.ndarray:
         """The first frame of noisy latents, uint8 [H, W, 3], for a look at unfinished work."""
@@ -186,10 +240,13 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
 
     def denoiser(self, prompt: str, negative_prompt: str = "", guidance_scale: float = 1.0) -> Denoiser:
         """The tuned network under a prompt."""
+        return guided(self._tuned_unet(), self._embed(prompt), self._embed(negative_prompt), guidance_scale)
+
+    def _tuned_unet(self) -> VideoUNet:
         if self._tuned_by != self.tuned.key:
             load_adapter(self.tuned.paths["adapter.safetensors"], self.unet)
             self._tuned_by = self.tuned.key
-        return guided(self.unet.eval(), self._embed(prompt), self._embed(negative_prompt), guidance_scale)
+        return self.unet.eval()
 
     def _embed(self, text: str) -> Tensor:
         """Text features [1, L, D], each text by itself: no edit depends on its company."""

@@ -36,13 +36,13 @@ def edit_stages(
         raise InputError('the network is tuned on words for the clip; say what it shows with --source-prompt "..."')
     step, train, saved = _count(config, shape, frames, size) if shape else (0.0, 0.0, 0.0)
     pixels = frames * size[0] * size[1]
-    guided = 1 if config.sample.guidance_scale == 1 else 2
     tune, invert, sample = config.tune, config.invert, config.sample
+    config.structure.check(invert, sample.steps)
+    number, passes = _passes(config)
     edits = [
-        StagePlan(f"edit {i}", f"{sample.steps} DDIM steps to {prompt!r}", guided * sample.steps * step, saved / 2,
-                  amount=guided * sample.steps * pixels)
+        StagePlan(f"edit {i}", f"{number} DDIM steps to {prompt!r}", passes * step, saved / 2, amount=passes * pixels)
         for i, prompt in enumerate(prompts, 1)
-    ]  # fmt: skip
+    ]
     return (
         StagePlan("encode", f"{frames} frames through the autoencoder", amount=pixels),
         StagePlan(
@@ -51,6 +51,16 @@ def edit_stages(
         StagePlan("invert", f"{invert.steps} DDIM steps", invert.steps * step, saved / 3, amount=invert.steps * pixels),
         *edits,
     )
+
+
+def _passes(config: EditFramesConfig) -> tuple[int, int]:
+    """(steps, passes of the clip through the network) of an edit."""
+    structure, steps = config.structure, config.sample.steps
+    guided = 1 if config.sample.guidance_scale == 1 else 2
+    first = structure.first_step(steps)
+    shares = structure.features, structure.queries_keys, structure.temporal_queries_keys
+    beside = max(0, round(max(shares) * steps) - first)
+    return steps - first, guided * (steps - first) + beside
 
 
 def _count(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,14 @@ from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 
 from tuneavideo.config import NetworkConfig
-from videoedit.attention import FirstPrevious, FrameState, Patch
+from videoedit.attention import AttnSite, FirstPrevious, FrameState, Patch
+from videoedit.attention.registry import ForwardHook
 
 QUERIES = ("attn1.to_q", "attn2.to_q")  # the query projections of a transformer block
+FEATURES = re.compile(r"up_blocks\.(\d+)\.resnets\.\d+\.conv2")  # what a residual block adds, in the decoder
 POOLED_NORM = re.compile(r"resnets\.\d+\.norm[12]$|^conv_norm_out$")
+
+Share = Callable[[Tensor], Tensor]  # what edits take from their source
 
 
 def video_patch(unet: nn.Module, state: FrameState, generator: torch.Generator | None, network: NetworkConfig) -> Patch:
@@ -31,6 +35,7 @@ def video_patch(unet: nn.Module, state: FrameState, generator: torch.Generator |
     - ``norm_temp`` and ``attn_temp`` for each transformer block, applied to the block's output by a forward hook;
     - group norms of the residual blocks whose statistics run over the frames of a clip;
     - if asked, low-rank changes of the query projections.
+    Self-attention, temporal attention and the decoder's residual blocks are sites of `state.shared`.
 
     `generator` draws the new parameters, all temporal ones before the low-rank ones.
     """
@@ -42,13 +47,17 @@ def video_patch(unet: nn.Module, state: FrameState, generator: torch.Generator |
     like = next(unet.parameters())
     for module in added.values():
         module.to(like)
-    self_attention = [f"{name}.attn1" for name in blocks]
-    apply_temporal = partial(add_temporal, state, network.temporal_mask == "causal")
-    return Patch(
-        processors=dict.fromkeys(self_attention, FirstPrevious(state, network.attention)),
-        modules=added | (clip_norms(unet, state) if network.group_norm == "clip" else {}),
-        hooks=dict.fromkeys(blocks, apply_temporal) | dict.fromkeys(queries, add_low_rank),
-    )
+    hooks: dict[str, ForwardHook] = dict.fromkeys(queries, add_low_rank)
+    processors = {}
+    for name, block in blocks.items():
+        site = AttnSite(f"{name}.attn1", block.norm1.normalized_shape[0])
+        processors[site.name] = FirstPrevious(state, network.attention, site)
+        hooks[name] = partial(add_temporal, state, network.temporal_mask == "causal", f"{name}.attn_temp")
+    for name, _ in unet.named_modules():
+        if FEATURES.fullmatch(name):
+            hooks[name] = partial(share_features, state, name)
+    norms = clip_norms(unet, state) if network.group_norm == "clip" else {}
+    return Patch(processors, added | norms, hooks)
 
 
 def transformer_blocks(unet: nn.Module) -> dict[str, Any]:
@@ -75,9 +84,15 @@ def clip_norms(unet: nn.Module, state: FrameState) -> dict[str, nn.Module]:
     return norms
 
 
-def add_temporal(state: FrameState, causal: bool, block: Any, _args: Any, output: Tensor) -> Tensor:
+def add_temporal(state: FrameState, causal: bool, site: str, block: Any, _args: Any, output: Tensor) -> Tensor:
     """Forward hook of a transformer block: temporal attention on top of its output ``[B*F, N, C]``."""
-    return output + block.attn_temp(block.norm_temp(output), state.num_frames, causal)
+    share = partial(state.share, site)
+    return output + block.attn_temp(block.norm_temp(output), state.num_frames, causal, share)
+
+
+def share_features(state: FrameState, site: str, _layer: Any, _args: Any, output: Tensor) -> Tensor:
+    """Forward hook of a residual block's last convolution: what it adds to its shortcut ``[B*F, C, h, w]``."""
+    return state.share(site, output)
 
 
 def add_low_rank(layer: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -115,14 +130,18 @@ class TemporalAttention(nn.Module):
             nn.init.zeros_(out.bias)
         self.to_out = nn.ModuleList([out])
 
-    def forward(self, tokens: Tensor, frames: int, causal: bool = False) -> Tensor:
+    def forward(self, tokens: Tensor, frames: int, causal: bool = False, share: Share | None = None) -> Tensor:
         """``[B*F, N, C]`` -> ``[B*F, N, C]``; with `causal` a frame sees only itself and earlier ones.
 
+        `share` is what queries and keys pass through, ``[B*F, N, C]``.
         Written out: for many small score matrices ``[F, F]`` it is faster than the fused kernel.
         """
+        query, key, value = self.to_q(tokens), self.to_k(tokens), self.to_v(tokens)
+        if share is not None:
+            query, key = share(query), share(key)
         q, k, v = (
-            to(tokens).unflatten(0, (-1, frames)).unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1, 4)
-            for to in (self.to_q, self.to_k, self.to_v)
+            x.unflatten(0, (-1, frames)).unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1, 4)
+            for x in (query, key, value)
         )  # [B, N, H, F, D]
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         if causal:

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from tuneavideo.config import NetworkConfig
 from tuneavideo.temporal import QUERIES, transformer_blocks, video_patch
 from tuneavideo.unet_folder import load_unet
-from videoedit.attention import FrameState, install
+from videoedit.attention import FrameState, Shared, install
 from videoedit.config import build_config
 from videoedit.errors import ConfigError, MethodError, ShapeError, WeightsError
 
@@ -176,15 +176,17 @@ class VideoUNet(nn.Module, AbstractContextManager["VideoUNet"]):
 
     # Denoising
 
-    def forward(self, latents: Tensor, t: int | Tensor, prompt_embeds: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, t: int | Tensor, prompt_embeds: Tensor, shared: Shared | None = None) -> Tensor:
         """Predict the noise (or velocity) of ``latents [B, F, C, h, w]``.
 
         t: one timestep for all (int or 0-dim) or one per clip ``[B]``.
         prompt_embeds: ``[B, L, D]``, one prompt per clip, the same for each of its frames.
+        shared: what clips of the batch take from its first ones; sites as in `structure_sites`.
         """
         self._installation.check()  # here too: once detached, the UNet is an image model and checks nothing
         self._check_shapes(latents, t, prompt_embeds)
         frames = self._state.num_frames = latents.shape[1]
+        self._state.shared = shared
         timestep = t.repeat_interleave(frames) if isinstance(t, Tensor) and t.ndim == 1 else t
         text = prompt_embeds.repeat_interleave(frames, dim=0)
         out = self.unet(latents.flatten(0, 1), timestep, encoder_hidden_states=text, return_dict=False)[0]

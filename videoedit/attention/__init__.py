@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from videoedit.attention.processors import FirstPrevious, FrameState, frame_attention, frame_attention_reference
 from videoedit.attention.registry import Installation, Patch, attend, install
+from videoedit.attention.shared import Shared
 from videoedit.attention.sites import AttnSite, attn_sites
 from videoedit.attention.store import FeatureStore
 
@@ -19,6 +20,7 @@ __all__ = [
     "FrameState",
     "Installation",
     "Patch",
+    "Shared",
     "attend",
     "attn_sites",
     "frame_attention",

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
+from videoedit.attention.shared import Shared
 from videoedit.attention.sites import AttnSite
 from videoedit.attention.store import FeatureStore
 from videoedit.errors import MethodError, ShapeError
@@ -35,6 +36,11 @@ class FrameState:
     store: FeatureStore | None = None  # None: the other frames are in the batch
     read: tuple[str, ...] = ()  # tags whose features serve as keys and values; () = the frame's own
     write: str | None = None  # tag under which the frame's own features are remembered
+    shared: Shared | None = None  # what the edits in the batch take from the source in it
+
+    def share(self, site: str, values: Tensor) -> Tensor:
+        """Values [B*F, …] at a site, the source's in the place of the edits' where those are shared."""
+        return values if self.shared is None else self.shared.apply(site, values)
 
 
 class FirstPrevious:
@@ -72,13 +78,16 @@ class FirstPrevious:
         if encoder_hidden_states is not None or attention_mask is not None:
             raise MethodError("FirstPrevious is for unmasked self-attention; install it on sites of kind 'self'")
         if self.state.store is None:
-            attended = self._from_batch(attn, hidden_states, self.state.num_frames)
+            attended = self._from_batch(attn, hidden_states, self.state)
         else:
             attended = self._from_store(attn, hidden_states, self.state, self.state.store)
         return project_out(attn, attended, hidden_states)
 
-    def _from_batch(self, attn: Attention, tokens: Tensor, num_frames: int) -> Tensor:
-        query, key, value = (split_frames(x, num_frames) for x in project_qkv(attn, tokens, tokens))
+    def _from_batch(self, attn: Attention, tokens: Tensor, state: FrameState) -> Tensor:
+        query, key, value = project_qkv(attn, tokens, tokens)
+        if self.site is not None:
+            query, key = state.share(self.site.name, query), state.share(self.site.name, key)
+        query, key, value = (split_frames(x, state.num_frames) for x in (query, key, value))
         return frame_attention(query, key, value, mode=self.mode, scale=attn.scale).flatten(0, 1)
 
     def _from_store(self, attn: Attention, tokens: Tensor, state: FrameState, store: FeatureStore) -> Tensor:
