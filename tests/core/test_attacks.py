@@ -6,9 +6,11 @@ what the stranger sent lead to.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -253,22 +255,43 @@ def test_hard_links_and_links_as_clips_and_keys_are_only_read(canary: Path) -> N
 
 # ------------------------------------------------------------------------------------------- comparisons
 
-UNIT = {"clip": "car", "edit": "style", "type": "style", "prompt": "p", "method": "m", "seed": 1, "status": "done",
-        "video": "runs/m/edit.mp4"}  # fmt: skip
+
+def compare() -> int:
+    """Compare no method but the sanity rows, on one edit of a small clip, into ``results``."""
+    edits = {"e": {"prompt": "cat", "type": "subject"}}
+    suite = {"name": "s", "title": "t", "clips": {"c": {"path": "clip.mp4", "prompt": "car", "edits": edits}}}
+    if not Path("suite.yaml").exists():
+        write_video(Path("clip.mp4"), FRAMES, 8)
+        Path("suite.yaml").write_text(yaml.safe_dump(suite))
+    return call("bench", "run", "suite.yaml", "--methods", "identity", "-o", "results")
 
 
-@pytest.mark.parametrize("key", ["method", "clip", "edit", "video"])
-@pytest.mark.parametrize(
-    "value", ["../../canary", "{canary}/victim.txt", "..\\..\\canary", "C:\\x", "a/../../../canary"]
-)
-def test_results_that_name_places_outside_are_exported_nowhere(key: str, value: str, canary: Path, capsys) -> None:
-    Path("results").mkdir()
-    unit = UNIT | {key: value.format(canary=canary)}
-    Path("results/results.json").write_text(json.dumps({"version": 1, "units": [unit], "suite": {}, "methods": {}}))
-    for layout in ("tgve", "v2vbench"):
-        refused(capsys, "bench", "export", "results", layout, "-o", "exported")
-        assert not Path("exported").exists()
-    refused(capsys, "bench", "report", "results")
+def test_results_that_name_places_outside_are_exported_nowhere(canary: Path, capsys) -> None:
+    assert compare() == 0
+    good = json.loads(Path("results/results.json").read_text())
+    assert call("bench", "export", "results", "v2vbench", "exported") == 0 and any(Path("exported").rglob("*.png"))
+    shutil.rmtree("exported")
+    for key in ("method", "clip", "edit", "video"):
+        for value in ("../../canary", f"{canary}/victim.txt", "..\\..\\canary", "C:\\x", "a/../../../canary"):
+            results = copy.deepcopy(good)
+            results["units"][0][key] = value
+            Path("results/results.json").write_text(json.dumps(results))
+            for layout in ("tgve", "v2vbench"):
+                line = refused(capsys, "bench", "export", "results", layout, "exported")
+                assert f"{key}" in line and "results.json" in line, line
+                assert not Path("exported").exists()
+            assert key in refused(capsys, "bench", "report", "results")
+
+
+@needs_links
+def test_videos_of_results_that_are_links_are_not_exported(canary: Path, capsys) -> None:
+    assert compare() == 0
+    unit = next(unit for unit in json.loads(Path("results/results.json").read_text())["units"] if unit["video"])
+    video = Path("results", unit["video"])
+    video.unlink()
+    video.symlink_to(canary / "edit.mp4")
+    assert "is a link" in refused(capsys, "bench", "export", "results", "v2vbench", "exported")
+    assert "is a link" in refused(capsys, "bench", "run", "suite.yaml", "--methods", "identity", "-o", "results")
 
 
 @pytest.mark.parametrize("text", ["[1]", "null", "{}", '{"units": 3}', "[" * 100_000, '{"version": 99, "units": []}'])
@@ -277,24 +300,19 @@ def test_results_of_another_shape_are_refused_in_a_line(text: str, canary: Path,
     Path("results/results.json").write_text(text)
     for command in (
         ["report", "results"],
-        ["export", "results", "tgve", "-o", "x"],
+        ["export", "results", "tgve", "x"],
         ["compare", "results", "lpips", "a", "b"],
     ):
         refused(capsys, "bench", *command)
 
 
 def test_what_a_killed_comparison_left_half_written_is_swept(canary: Path) -> None:
-    suite = {"name": "s", "title": "t", "clips": {"c": {"path": "clip.mp4", "prompt": "car",
-             "edits": {"e": {"prompt": "cat", "type": "subject"}}}}}  # fmt: skip
-    write_video(Path("clip.mp4"), FRAMES, 8)
-    Path("suite.yaml").write_text(yaml.safe_dump(suite))
-    command = ["bench", "run", "suite.yaml", "--methods", "", "-o", "out"]
-    first = call(*command)
-    leftovers = [Path("out/.results.123.part.json"), Path("out/runs/.x.9.part.mp4")]
+    assert compare() == 0
+    leftovers = [Path("results/.results.123.part.json"), Path("results/runs/.x.9.part.mp4")]
     for path in leftovers:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
-    assert call(*command) == first
+    assert compare() == 0
     assert not any(path.exists() for path in leftovers)
 
 

@@ -42,6 +42,14 @@ def test_configs_with_a_clip_can_be_planned(path: Path, capsys, tmp_path: Path, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_tests_that_the_threat_model_names_exist():
+    named = re.findall(r"\*(test_\w+)\*", (ROOT / "docs/security.md").read_text(encoding="utf-8"))
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 12
+    for name in named:
+        assert f"def {name}(" in sources, name
+
+
 def test_make_targets_in_the_readme_exist():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
     assert set(re.findall(r"^make ([\w-]+)", README, re.M)) <= targets
@@ -50,7 +58,19 @@ def test_make_targets_in_the_readme_exist():
 
 def test_commands_and_flags_in_the_readme_exist(capsys):
     used = set(re.findall(r"(?<!from )videoedit ([a-z-]+)", README))
-    assert used <= {"run", "methods", "show-config", "doctor", "report", "models", "propagate", "bench"}
+    assert used <= {
+        "run",
+        "methods",
+        "show-config",
+        "doctor",
+        "report",
+        "models",
+        "propagate",
+        "bench",
+        "demo",
+        "env",
+        "check",
+    }
     benches = [["bench", name] for name in ("run", "import", "export", "compare", "metrics", "report")]
     assert {name for _, name in benches} >= set(re.findall(r"videoedit bench ([a-z-]+)", README))
     for command in (

@@ -22,7 +22,7 @@ from videoedit.evaluation.request import Request, reason_of
 from videoedit.evaluation.results import MethodInfo, MetricInfo, Results, UnitResult, read_unit, write_results
 from videoedit.evaluation.suite import Edit, Suite, SuiteClip, describe_clip, describe_edit, dump_suite
 from videoedit.evaluation.units import Entry, Kept, Output, Unit, cost_of, numbers_of, output_key, read_kept
-from videoedit.files import digest, explain_os_error, relative, write_text
+from videoedit.files import digest, explain_os_error, refuse_links, relative, write_text
 from videoedit.runs.folder import lock_folder, sweep_parts
 from videoedit.runs.machine import environment, hardware
 from videoedit.runs.progress import Progress
@@ -70,6 +70,7 @@ class _Runner:
         except OSError as error:
             raise explain_os_error(error, self.request.folder) from error
         with lock:
+            refuse_links(self.request.folder)
             sweep_parts(self.request.folder)
             self.old = self.request.earlier()  # another run may have ended in between
             self.created = self.old.created if self.old else _now()

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from videoedit.files import check_name
+from videoedit.limits import read_text
 
 RECORD = "run.json"
 FORMAT = 2  # of the record; folders of another one are refused
@@ -88,7 +89,7 @@ class Record(Shown):
 
 def parse_record(path: Path, schema: type[Shown]) -> dict[str, Any]:
     """The record in a file, as plain values; ValueError or OSError, with what is wrong, if it does not fit."""
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     try:
         schema.model_validate_json(text)  # which also bounds how deep it is nested
         record: dict[str, Any] = json.loads(text, parse_int=_whole)

@@ -14,18 +14,19 @@ from __future__ import annotations
 import csv
 import io
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 from PIL import Image
 
-from videoedit.errors import ConfigError, OutputError
+from videoedit.errors import ConfigError, InputError, OutputError
 from videoedit.evaluation.layouts.imported import TGVE_TYPES, edit_names
 from videoedit.evaluation.layouts.tgve import TGVE_NAME, TGVE_PROMPTS, TGVE_SOURCE, TGVE_SUBSETS, tgve_part
 from videoedit.evaluation.results import UnitResult, read_results
 from videoedit.evaluation.suite import Suite, SuiteClip, nearest, read_suite
-from videoedit.files import atomic_path, write_text
+from videoedit.files import atomic_path, inside, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +49,7 @@ def export_results(results_folder: Path, layout: str, target: Path, *, pictures:
     results, suite = read_results(results_folder), read_suite(results_folder / "suite.yaml")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise OutputError(f"{target} is there already and not empty; choose a new folder")
+    _check_units(results.units, suite)
     several = len({unit.seed for unit in results.units}) > 1
     for unit in results.units:
         if unit.status != "done" or unit.video is None:
@@ -55,7 +57,7 @@ def export_results(results_folder: Path, layout: str, target: Path, *, pictures:
             continue
         home = target / (f"{unit.method}-{unit.seed}" if several else unit.method)
         place = home / (_tgve_place if layout == "tgve" else _v2vbench_place)(suite, unit)
-        _write_frames(results_folder / unit.video, place, pictures or ("jpg" if layout == "tgve" else "png"))
+        _write_frames(inside(results_folder, unit.video), place, pictures or ("jpg" if layout == "tgve" else "png"))
         if unit.is_partial:
             logger.warning("%s covers %d of %d frames: it cannot be imported as the whole clip", place, unit.frames[2],
                            unit.asked[2])  # fmt: skip
@@ -64,6 +66,14 @@ def export_results(results_folder: Path, layout: str, target: Path, *, pictures:
     else:
         write_text(target / "config.yaml", _v2vbench_index(suite))
     return target
+
+
+def _check_units(units: Iterable[UnitResult], suite: Suite) -> None:
+    """InputError if a unit is of a clip or an edit that the suite does not have."""
+    known = {(clip.id, edit.id) for clip in suite.clips for edit in clip.edits}
+    for unit in units:
+        if (unit.clip, unit.edit) not in known:
+            raise InputError(f"results name {unit.clip}/{unit.edit}, which suite.yaml lacks; run the benchmark again")
 
 
 def _clip_of(suite: Suite, unit: UnitResult) -> SuiteClip:
