@@ -74,6 +74,7 @@ def test_commands_and_flags_in_the_readme_exist(capsys):
     benches = [["bench", name] for name in ("run", "import", "export", "compare", "metrics", "report")]
     assert {name for _, name in benches} >= set(re.findall(r"videoedit bench ([a-z-]+)", README))
     for command in (
+        [],
         ["run", "tuneavideo"],
         ["run", "rerender"],
         ["run", "hybrid"],
