@@ -122,15 +122,15 @@ def run(kind: str, given: int | dict[str, Any], base: Path, root: Path, watch: W
 
 
 def _read(read: Any, folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
-    from videoedit.cli import _one_line
     from videoedit.errors import VideoEditError
+    from videoedit.slips import one_line
 
     try:
         read(folder, **arguments)
     except MemoryError as error:
         return _failed("MemoryError", error)
     except Exception as error:
-        line = _one_line(error)
+        line = one_line(error)
         if "not enough memory" in line or not line:
             return _failed(type(error).__name__, error)
         if isinstance(error, VideoEditError) and len(line) > LONGEST:
