@@ -203,6 +203,27 @@ def test_only_the_parts_that_a_change_touches_are_made_again(tmp_path: Path):
     assert walk(a="1") == (["a"], f"made: 1 of 1: a: parts/{path.name} was damaged or changed", ["1"])
 
 
+def test_parts_that_a_killed_call_could_not_tell_of_are_told_of_by_the_next(tmp_path: Path):
+    def walk(*, dry: bool, makes: bool = False) -> tuple[str, bool]:
+        def make(missing: dict[str, Path]) -> None:
+            assert makes
+            for path in missing.values():
+                write_text(path, "x")
+
+        with opened(tmp_path) as steps:
+            steps.dry = dry
+            step = steps.parts("p", "parts/{}.txt", {"a": {"value": 1}}, make)
+            return steps.status["p"], step.unmade
+
+    walk(dry=False, makes=True)
+    with opened(tmp_path) as steps:
+        del steps.workspace.steps["p"]
+        steps.workspace.save()
+    assert walk(dry=True) == (KEPT, True)
+    assert walk(dry=False) == (KEPT, False)
+    assert walk(dry=True) == (KEPT, False)
+
+
 def test_parts_that_nobody_knows_are_swept(tmp_path: Path):
     def write(missing: dict[str, Path]) -> None:
         for path in missing.values():

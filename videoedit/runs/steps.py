@@ -168,14 +168,15 @@ class Steps:
                 missing[part] = self.path(one)
         why = self._why_parts(flat, missing, known)
         self._say(name, why)
-        if (why or known.get("key") != key) and not self.dry:
+        unsaid = known.get("key") != key  # all parts are there, but a killed call could not say so
+        if (why or unsaid) and not self.dry:
             for path in missing.values():  # a damaged one
                 path.unlink(missing_ok=True)
             stored = {"parts": flat}
             self._make(name, key, stored, lambda: make(missing) if missing else None, names.values())
-        elif not why:
+        elif not why and not unsaid:
             self._note_again(name)
-        return Step(name, key, self.workspace, unmade=bool(why) and self.dry)
+        return Step(name, key, self.workspace, unmade=(bool(why) or unsaid) and self.dry)
 
     def sweep(self) -> None:
         """Remove parts that no step knows: a killed call with other settings left them."""
