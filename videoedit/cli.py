@@ -269,7 +269,7 @@ def _command(spec: MethodSpec) -> Any:
         _parameter("fresh", bool, typer.Option("--fresh", help="Start over, forgetting earlier work."), False),
         _parameter("json_", bool, typer.Option("--json", help="Tell a program: one JSON object a line."), False),
         _parameter("quiet", bool, typer.Option("--quiet", help="Say no more than where the videos are."), False),
-        _parameter("verbose", bool, typer.Option("-v", "--verbose", help="Say why, and what libraries say."), False),
+        _parameter("verbose", bool, typer.Option("-v", "--verbose", help="Say what the libraries say, too."), False),
         _parameter("debug", bool, typer.Option("--debug", help="Show tracebacks."), False),
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -13,15 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from videoedit.errors import ShapeError, WeightsError
+from videoedit.errors import ShapeError
 from videoedit.metrics.sample import Figure, Sample
 from videoedit.metrics.weights import LPIPS, find_weights
 from videoedit.models.device import choose_device
-from videoedit.models.weights import first_line
+from videoedit.models.fetch import fill
 
 SMALLEST = 31  # pixels; of smaller pictures AlexNet's third layer sees nothing
 TAPS = (1, 4, 7, 9, 11)  # the outputs of AlexNet's five rectified convolutions
@@ -77,13 +75,7 @@ class Lpips(nn.Module):
 def load_lpips(path: Path) -> Lpips:
     """The network with the weights of a safetensors file, on a GPU if there is one."""
     network = Lpips()
-    try:
-        network.load_state_dict(load_file(path))
-    except (RuntimeError, SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} does not hold the weights of LPIPS on AlexNet ({first_line(error)}); "
-            "delete it, and `videoedit models fetch lpips` gets them"
-        ) from error
+    fill(network, path, "lpips")
     return network.eval().requires_grad_(False).to(choose_device(None))
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import Module
 
 from videoedit.errors import OutputError, WeightsError
 from videoedit.files import atomic_path, cache_folder, file_sha256
@@ -107,6 +108,17 @@ def fetch(name: str) -> Path:
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata)
     return path
+
+
+def fill(network: Module, path: Path, name: str) -> None:
+    """Put fetched weights into the network that they are for; WeightsError if the file does not hold them."""
+    try:
+        network.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} does not hold the weights of {name.upper()} ({first_line(error)}); "
+            f"delete it, and `videoedit models fetch {name}` gets them"
+        ) from error
 
 
 def _folder_in_cache() -> tempfile.TemporaryDirectory[str]:

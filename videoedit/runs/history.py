@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from videoedit.config import ClipConfig, Section
-from videoedit.files import cache_folder, digest
+from videoedit.errors import OutputError
+from videoedit.files import cache_folder, digest, write_text
 from videoedit.runs.planning import Plan
 from videoedit.runs.progress import KEPT, NEW
 
@@ -73,13 +74,13 @@ def remember(kind: str, plan: Plan, steps: Mapping[str, Any], status: Mapping[st
     rows.append([REST, amount(plan, REST, prompts), *(max(0.0, round(value, 3)) for value in rest)])
     line = json.dumps({"kind": kind, "pixels": pixels(plan), "steps": rows})
     path = _file()
-    with contextlib.suppress(OSError):  # a cache that cannot be written to keeps nothing
+    with contextlib.suppress(OSError, OutputError):  # a cache that cannot be written to keeps nothing
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         if len(lines) > MOST:
-            path.write_text("".join(lines[MOST // 2 :]), encoding="utf-8")
+            write_text(path, "".join(lines[MOST // 2 :]))
 
 
 def amount(plan: Plan, work: str, prompts: Sequence[str]) -> float:

@@ -10,12 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from videoedit.errors import WeightsError
-from videoedit.models.weights import first_line
+from videoedit.models.fetch import fill
 
 BLOCKS = ((3, 64, 2), (64, 128, 2), (128, 256, 3), (256, 512, 3), (512, 512, 3))  # channels in and out, convolutions
 
@@ -35,13 +32,7 @@ class Hed(nn.Module):
     def load(cls, path: Path, device: torch.device) -> Hed:
         """The network with the weights in a safetensors file; WeightsError if they are not its own."""
         net = cls()
-        try:
-            net.load_state_dict(load_file(path))
-        except (RuntimeError, SafetensorError, OSError) as error:
-            raise WeightsError(
-                f"{path} does not hold the weights of HED ({first_line(error)}); "
-                "delete it, and `videoedit models fetch hed` gets them"
-            ) from error
+        fill(net, path, "hed")
         return net.eval().requires_grad_(False).to(device)
 
     def forward(self, pixels: Tensor) -> Tensor:
