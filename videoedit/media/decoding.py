@@ -26,6 +26,7 @@ OPEN_OPTIONS: dict[str, Any] = {"options": {"pattern_type": "none"}}  # a "%" in
 if int(av.__version__.split(".")[0]) < 19:
     OPEN_OPTIONS["metadata_errors"] = "replace"
 _MATRIX = {1: BT709, 4: 4, 7: 7, 9: 9, 10: 9}  # AVColorSpace -> swscale's matrix; the rest is BT.601
+_TURNED = {-90: (True, True, False), 90: (True, False, True), 180: (False, True, True), -180: (False, True, True)}
 _TEXT_ART = {"tty", "bin", "xbin", "adf", "idf"}  # FFmpeg would render text files as video
 
 
@@ -163,7 +164,7 @@ def to_rgb(frame: Any, container: Any, stream: Any) -> np.ndarray:
     if shown := container.metadata.get(SIZE_TAG):
         width, height = map(int, shown.split("x"))
         pixels = pixels[:height, :width]
-    swap, flip_x, flip_y = orientation(frame)
+    swap, flip_x, flip_y = orientation(frame, stream.codec_context.name)
     pixels = pixels.transpose(1, 0, 2) if swap else pixels
     return np.ascontiguousarray(pixels[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
 
@@ -178,13 +179,17 @@ def pixel_aspect(stream: Any) -> Fraction:
     return aspect if aspect and Fraction(1, 5) < aspect < 5 else Fraction(1)
 
 
-def orientation(frame: Any) -> tuple[bool, bool, bool]:
-    """(swap axes, then flip x, then flip y) that bring a frame upright, from its display matrix."""
+def orientation(frame: Any, codec: str) -> tuple[bool, bool, bool]:
+    """(swap axes, then flip x, then flip y) that bring a frame upright, from its display matrix.
+
+    The side data of PNG is not touched: PyAV would free the name of its color profile a second time.
+    """
     data = None
-    with contextlib.suppress(ValueError):  # of a sort that this PyAV has no name for
-        data = frame.side_data.get("DISPLAYMATRIX")
+    if codec not in ("png", "apng"):
+        with contextlib.suppress(ValueError):  # some of it is of a sort that this PyAV has no name for
+            data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
-        return False, False, False
+        return _TURNED.get(int(frame.rotation), (False, False, False))
     a, b, _, c, d = np.frombuffer(bytes(data), "<i4")[:5].tolist()  # x' = a x + c y, y' = b x + d y
     return (True, c < 0, b < 0) if abs(b) > abs(a) else (False, a < 0, d < 0)
 

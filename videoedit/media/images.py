@@ -76,6 +76,14 @@ def has_transparency(path: Path) -> bool:
     return False
 
 
+def is_deep(path: Path) -> bool:
+    """Whether a picture has more than 8 bits a color."""
+    with contextlib.suppress(cv2.error):
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        return image is not None and image.dtype != np.uint8
+    return False
+
+
 def read_opacity(path: Path) -> np.ndarray:
     """The opacity of a picture as a gray one, uint8 [H, W, 3]: 0 is transparent."""
     check_header(path)

@@ -16,9 +16,11 @@ from PIL import Image, ImageOps, ImageSequence
 
 from videoedit.errors import InputError
 from videoedit.media.decoding import check_file, decoded_frames, fraction, open_clip, to_rgb
-from videoedit.media.images import check_header, over_white, read_image
+from videoedit.media.images import check_header, has_transparency, is_deep, over_white, read_image
 
+TRANSPARENT, DEEP = "transparent parts are laid over white", "more than 8 bits a colour: read as 8"
 _FASTEST = 1000  # frames a second; what is more is the resolution of some clock
+STILLS = ("PNG", "JPEG", "MPO", "BMP", "TIFF", "WEBP", "AVIF")  # Pillow's names of formats that can be one picture
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # of a folder that is a clip
 
 
@@ -29,6 +31,7 @@ class Shown:
     time: Fraction | None  # seconds on the file's own clock; None if it has none
     lasts: Fraction  # seconds; 0 if unknown
     pixels: Callable[[], np.ndarray]  # uint8 [H, W, 3] RGB, upright, square pixels
+    size: tuple[int, int] = (0, 0)  # width and height as stored
     stands_alone: bool = True  # not built upon frames before
     damaged: bool = False
     source: Any = None  # the decoder's frame
@@ -57,7 +60,9 @@ def open_frames(path: Path) -> Iterator[Opened]:
         return
     check_file(path)
     check_header(path)
-    if _is_for_pillow(path):
+    if (pictures := _pictures_in(path)) == 1:
+        yield _open_still(path)
+    elif pictures and _is_for_pillow(path):
         yield _open_animation(path)
     else:
         with open_clip(path) as (container, stream):
@@ -79,6 +84,7 @@ def _open_stream(container: Any, stream: Any) -> Opened:
                 time=None if frame.pts is None else frame.pts * tick,
                 lasts=(frame.duration or 0) * tick,
                 pixels=lambda frame=frame: to_rgb(frame, container, stream),  # type: ignore[misc]
+                size=(frame.width, frame.height),
                 stands_alone=bool(frame.key_frame),
                 damaged=bool(frame.is_corrupt),
                 source=frame,
@@ -91,15 +97,25 @@ def _open_stream(container: Any, stream: Any) -> Opened:
 # ---------------------------------------------------------------------------------------- animated pictures
 
 
+def _pictures_in(path: Path) -> int:
+    """How many pictures a file of a picture format holds; 0 for other files."""
+    with contextlib.suppress(OSError, ValueError, SyntaxError), Image.open(path) as image:
+        if image.format in STILLS:
+            return int(getattr(image, "n_frames", 1))
+    return 0
+
+
 def _is_for_pillow(path: Path) -> bool:
-    """Whether a file is an animation that FFmpeg cannot read: WebP, AVIF."""
+    """Whether FFmpeg cannot read animations of this format: WebP, AVIF."""
     with path.open("rb") as handle:
         head = handle.read(16)
-    if not (head[:4] == b"RIFF" and head[8:12] == b"WEBP") and head[4:12] != b"ftypavis":
-        return False
-    with contextlib.suppress(OSError, ValueError, SyntaxError), Image.open(path) as image:
-        return getattr(image, "n_frames", 1) > 1
-    return False
+    return (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or head[4:12] == b"ftypavis"
+
+
+def _open_still(path: Path) -> Opened:
+    """A single picture, read as those of a folder are."""
+    shown = Shown(None, Fraction(0), lambda: _read_over_white(path))
+    return Opened(iter([shown]), rates=[Fraction(1)], notes=_picture_notes(path))
 
 
 def _open_animation(path: Path) -> Opened:
@@ -126,14 +142,15 @@ def _open_folder(path: Path) -> Opened:
     numbers = [number for number, _ in numbered]
     missing = _missing(numbers)
     regular = len({after - before for before, after in itertools.pairwise(numbers)}) == 1  # every n-th frame was kept
-    notes: tuple[str, ...] = ()
+    notes = _picture_notes(numbered[0][1])
     if missing and not regular:
         some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        notes = (f"pictures are missing from the folder ({some}): those that are there follow each other",)
+        notes += (f"pictures are missing from the folder ({some}): those that are there follow each other",)
 
     def frames() -> Iterator[Shown]:
         for _, file in numbered:
-            yield Shown(None, Fraction(0), lambda file=file: _read_over_white(file))  # type: ignore[misc]
+            pixels = lambda file=file: _read_over_white(file)  # noqa: E731
+            yield Shown(None, Fraction(0), pixels, _stored_size(file))
 
     return Opened(frames(), notes=notes)
 
@@ -184,3 +201,18 @@ def _read_over_white(file: Path) -> np.ndarray:
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             return over_white(ImageOps.exif_transpose(image))
     return read_image(file)
+
+
+def _stored_size(file: Path) -> tuple[int, int]:
+    """Width and height by a picture's header; (0, 0) if it has none that can be read."""
+    with contextlib.suppress(OSError, ValueError, SyntaxError), Image.open(file) as image:
+        return image.size
+    return 0, 0
+
+
+def _picture_notes(file: Path) -> tuple[str, ...]:
+    """What is changed of a picture on its way in."""
+    notes = [TRANSPARENT] if has_transparency(file) else []
+    if is_deep(file):
+        notes.append(DEEP)
+    return tuple(notes)

@@ -21,10 +21,10 @@ from pydantic import TypeAdapter, ValidationError
 from videoedit.errors import InputError, OutputError
 from videoedit.files import cache_folder, contents_sha256, file_states, write_text
 from videoedit.media.decoding import DamagedError, box_names, frame_rate, has_alpha, pixel_aspect
-from videoedit.media.shown import Opened, Shown, open_frames
+from videoedit.media.shown import DEEP, TRANSPARENT, Opened, Shown, open_frames
 
 DEFAULT_RATE = Fraction(25)  # of clips that have none: FFmpeg's
-_VERSION = 1  # of what is kept; raise it when a fact is found in another way
+_VERSION = 2  # of what is kept; raise it when a fact is found in another way
 _WORTH_KEEPING = 0.5  # seconds that looking took
 
 
@@ -165,8 +165,7 @@ def _pass(path: Path, opened: Opened) -> tuple[_Pass, Any, int, int]:
         for frame in opened.frames:
             if not frames:
                 first, (height, width) = frame.source, frame.pixels().shape[:2]
-            if frame.source is not None:
-                sizes[frame.source.width, frame.source.height] += 1
+            sizes[frame.size] += 1
             frames.append(replace(frame, pixels=_no_pixels, source=None))
     except DamagedError:
         cut = True
@@ -250,7 +249,7 @@ def _notes(path: Path, opened: Opened, frame: Any, count: int, size: tuple[int, 
         return
     aspect = pixel_aspect(opened.stream)
     if _bits(frame) > 8:
-        yield "more than 8 bits a colour: read as 8"
+        yield DEEP
     if int(opened.stream.codec_context.color_trc) in (16, 18):
         yield "HDR source read without tone mapping: colours look pale"
     if frame.interlaced_frame:
@@ -258,7 +257,7 @@ def _notes(path: Path, opened: Opened, frame: Any, count: int, size: tuple[int, 
     if aspect != 1:
         yield f"pixels are not square ({aspect}): resized to {size[0]}x{size[1]}"
     if has_alpha(frame) and int(frame.to_ndarray(format="rgba")[..., 3].min()) < 255:
-        yield "transparent parts are laid over white"
+        yield TRANSPARENT
     yield from _left_out(opened)
 
 

@@ -20,7 +20,7 @@ FileName = Annotated[str, AfterValidator(check_name)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
 class _Call(_Part):
