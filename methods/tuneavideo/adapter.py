@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -17,9 +18,18 @@ from tuneavideo.video_unet import VideoUNet
 from videoedit.errors import WeightsError
 from videoedit.files import atomic_path
 
-ADAPTER_FORMAT = "videoedit.tuneavideo.adapter/1"
+ADAPTER_FORMAT: Literal["videoedit.tuneavideo.adapter/1"] = "videoedit.tuneavideo.adapter/1"
 BASE_SAMPLE = "base_sample"  # the tensor in an adapter file that tells which UNet it belongs to
 BINDING_OPTIONS = ("attention", "group_norm", "temporal_mask", "lora_rank")
+
+
+class _Header(BaseModel):
+    """The part of an adapter's metadata that is relied on; a stranger may have written it."""
+
+    model_config = ConfigDict(extra="allow")
+    format: Literal["videoedit.tuneavideo.adapter/1"]  # ADAPTER_FORMAT
+    options: dict[str, Any]
+    dtype: Literal["float64", "float32", "float16", "bfloat16"]
 
 
 def save_adapter(path: str | Path, video_unet: VideoUNet, metadata: Mapping[str, Any]) -> None:
@@ -65,12 +75,12 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("videoedit", "{}"))
-    except DAMAGED:
-        header = {}
-    if header.get("format") != ADAPTER_FORMAT or not {"options", "dtype"} <= header.keys():
-        raise WeightsError(f"{path} is no Tune-A-Video adapter; expected the adapter.safetensors of an earlier run")
-    return header
+            text = (file.metadata() or {}).get("videoedit", "{}")
+        return _Header.model_validate_json(text).model_dump()
+    except (*DAMAGED, ValidationError) as error:
+        raise WeightsError(
+            f"{path} is no Tune-A-Video adapter; expected the adapter.safetensors of an earlier run"
+        ) from error
 
 
 def check_base(path: Path, sample: Tensor | None, dtype: torch.dtype, video_unet: VideoUNet) -> None:
