@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import OpenEXR
 import pytest
 
 from videoedit.cli import main
@@ -15,7 +16,6 @@ from videoedit.media.images import write_image
 from videoedit.media.video import read_video, write_video
 from videoedit.testing import panning
 
-HAS_EXR = importlib.util.find_spec("OpenEXR") is not None
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
 OPACITY = np.random.default_rng(1).integers(0, 256, (6, 8), np.uint8)
 
@@ -39,10 +39,7 @@ def test_light_is_linear() -> None:
     assert found == pytest.approx([0, 0.003035, 0.215861, 0.502886, 1], abs=1e-5)
 
 
-@pytest.mark.skipif(not HAS_EXR, reason="no OpenEXR here")
 def test_exr_holds_light_and_colors_times_opacity(tmp_path: Path) -> None:
-    import OpenEXR
-
     write_frame(tmp_path / "a.exr", PIXELS, OPACITY)
     with OpenEXR.File(str(tmp_path / "a.exr")) as file:
         pixels = file.channels()["RGBA"].pixels
@@ -51,8 +48,9 @@ def test_exr_holds_light_and_colors_times_opacity(tmp_path: Path) -> None:
     assert np.abs(pixels[..., :3] - linear(PIXELS) * share).max() < 1e-3
 
 
-@pytest.mark.skipif(HAS_EXR, reason="OpenEXR is here")
-def test_exr_without_its_extra_is_refused_before_anything_is_written(tmp_path: Path, capsys) -> None:
+def test_exr_without_its_extra_is_refused_before_anything_is_written(tmp_path: Path, capsys, monkeypatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "OpenEXR" else find_spec(name))
     write_video(tmp_path / "clip.mp4", panning(3), 8)
     write_image(tmp_path / "0.png", panning(1)[0])
     command = ["propagate", str(tmp_path / "clip.mp4"), "--keyframes", str(tmp_path / "0.png"), "--format", "exr"]
@@ -82,6 +80,12 @@ def test_propagated_frames_carry_the_opacity_of_their_key_frames(tmp_path: Path)
     files[3].write_bytes(b"damaged")
     assert run(*command, "--format", "png") == 0
     assert np.array_equal(cv2.imread(str(files[3]), cv2.IMREAD_UNCHANGED), middle)
+    assert run(*command, "--format", "exr") == 0  # the same frames, in light
+    with OpenEXR.File(str(out / "propagated-frames" / "000003.exr")) as file:
+        light = file.channels()["RGBA"].pixels
+    share = middle[..., 3:] / 255
+    assert np.abs(light[..., 3:] - share).max() < 1e-3
+    assert np.abs(light[..., :3] - linear(middle[..., 2::-1]) * share).max() < 2e-3
 
 
 def test_without_a_format_no_pictures_are_written(tmp_path: Path) -> None:

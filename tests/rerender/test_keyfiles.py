@@ -57,6 +57,7 @@ def test_plain_names_say_their_frame(name: str, number: int) -> None:
         ("2024-05-01_0040.png", "2024 or 5 or 1 or 40"),
         ("frame0005-7.png", "5 or 7"),
         ("frame_5-2.png", "5 or 2"),
+        ("frame5-2.png", "5 or 2"),
         ("shot5take2.png", "5 or 2"),
         ("img5_v2.png", "5 or 2"),
         ("shot3_0005.final.v12.png", "3 or 5 or 12"),
