@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Commands(TyperGroup):
 
 
 class Once(TyperCommand):
-    """A command whose flags are given once, but for those that take several values."""
+    """A command whose flags have one value, but for those that take several; the same one twice does no harm."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if ctx.resilient_parsing:  # completing a line that is being written
@@ -42,9 +43,19 @@ class Once(TyperCommand):
                 if text in known:
                     raise ConfigError(f"{max(flag.opts, key=len)} is followed by {text}; give it a value first")
             once = not getattr(flag, "is_flag", True) and not getattr(flag, "multiple", True)
-            if once and seen.count(flag) > 1:
+            if once and seen.count(flag) > 1 and not _is_the_same(flag.opts, args, seen.count(flag)):
                 raise ConfigError(f"{max(flag.opts, key=len)} is given {seen.count(flag)} times; give it once")
         return super().parse_args(ctx, args)
+
+
+def _is_the_same(names: Sequence[str], args: Sequence[str], times: int) -> bool:
+    """Whether a flag that is given so often always has one value."""
+    given = []
+    for word, following in zip(args, (*args[1:], ""), strict=True):
+        name, equals, value = word.partition("=")
+        if name in names:
+            given.append(value if equals else following)
+    return len(given) == times and len(set(given)) == 1
 
 
 def one_line(error: Exception) -> str:

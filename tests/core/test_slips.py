@@ -45,7 +45,7 @@ SLIPS = {
     f"{RERENDER} --prompt 'a blue car'": "--prompt is given 2 times; give it once",
     f"{RERENDER} --seed 1 --seed=2": "--seed is given 2 times; give it once",
     f"{TUNE} -o one --out two": "--out is given 2 times; give it once",
-    f"{TUNE} --model mini --model mini": "--model is given 2 times; give it once",
+    f"{TUNE} --model mini --model other": "--model is given 2 times; give it once",
     f'{TUNE} --prompt "a cat"': "the prompt 'a cat' is given twice; give each edit once",
     # files
     f"run tuneavideo no-such.mp4 {TEXTS}": "no-such.mp4: no such file; give the path of a video or image",
@@ -135,6 +135,14 @@ def test_a_slip_is_one_line_that_says_what_to_do(slip, here: Path, capsys):
         at = 1 if arguments[0] == "propagate" else 2
         assert answer([*arguments[:at], "--dry-run", *arguments[at:]], capsys) == line
     assert sorted(here.rglob("*")) == before
+
+
+@pytest.mark.parametrize("twice", ["--seed 1 --seed 1", "--seed 1 --seed=1", "--model mini --model mini"])
+def test_the_same_value_twice_is_no_slip(twice, here: Path):
+    command = f'run framewise {CLIPS / "car-grass.mp4"} --prompt "a blue car" --dry-run {twice}'
+    with pytest.raises(SystemExit) as stop:
+        main(shlex.split(command))
+    assert not stop.value.code
 
 
 def test_there_are_fifty():
