@@ -14,6 +14,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 from training.captions import random_caption
 from training.checkpoint import Checkpoint, wait_while_paused
 from training.dataset import Renders, random_label, resize, words
+from training.device import autocast
 from training.tokenizer import MAX_LENGTH, token_ids
 from training.vocabulary import BACKGROUND_LIST, COLOUR_LIST, STYLE_LIST, SUBJECT_LIST
 
@@ -203,7 +204,7 @@ def step(
     captions = [renders.caption(rng, int(i)) for i in index]
     captions += [random_caption(rng, *words(one_word_changed(rng, label))) for label in renders.labels[index]]
     ids = torch.from_numpy(token_ids(tokenizer, captions)[:, :24])  # after the end token nothing counts
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast("cpu"):
         vision = model.vision_model(
             pixel_values=augment(soften(pixels_of(renders, index, IMAGE_SIZE), rng), rng)
         ).pooler_output

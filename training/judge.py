@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from training.checkpoint import Checkpoint, wait_while_paused
 from training.clip import CLASSES, augment, pixels_of, soften
 from training.dataset import SIZE, Renders, resize
+from training.device import autocast
 
 REACH = 4  # pixels between two looks
 SHIFTS = ((0, 0), (REACH, REACH), (-REACH, -REACH), (REACH, -REACH), (-REACH, REACH))
@@ -55,7 +56,7 @@ def train(renders: Renders, folder: Path, *, seconds: float, batch: int = 128) -
         labels = torch.from_numpy(renders.labels[index].astype(np.int64))
         pixels = augment(soften(pixels_of(renders, index, SIZE), rng), rng)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu"):
             logits = model(pixels)
         loss = error(logits.float(), labels)
         loss.backward()

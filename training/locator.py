@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from training.checkpoint import Checkpoint, wait_while_paused
 from training.clip import displace, disturb, pixels_of, soften
 from training.dataset import SIZE, Renders, resize
+from training.device import autocast
 
 FACTOR = 4  # pixels of a cell of its map
 LEAST = 0.004  # share of the picture that a subject covers at least
@@ -63,7 +64,7 @@ def error(model: nn.Module, renders: Renders, index: np.ndarray, rng: np.random.
     masks = torch.from_numpy(renders.masks[index])[:, None].float() / 255
     both = displace(torch.cat([soften(pixels_of(renders, index, SIZE), rng), masks], 1), rng)
     pixels = disturb(both[:, :3], rng).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast("cpu"):
         logits = model(pixels)
     return F.binary_cross_entropy_with_logits(logits.float(), F.avg_pool2d(both[:, 3:], FACTOR))
 
