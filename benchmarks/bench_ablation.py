@@ -29,8 +29,8 @@ from results_schema import Better, Row, row
 
 from rerender.config import TranslateConfig
 from rerender.keyframes import uniform
-from rerender.translation.conditions import Controls, ControlSpec, load_controls
 from rerender.translation.keyframe import Translator
+from videoedit.controls.controlnets import Controls, ControlSpec, load_controls
 from videoedit.media.video import read_video, stretch_frames
 from videoedit.metrics import edge_f1
 from videoedit.models.loading import load_models

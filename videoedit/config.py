@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -78,6 +79,16 @@ Size = Annotated[
 Rate = Annotated[Fraction, BeforeValidator(_rate), PlainSerializer(str, return_type=str)]
 FilePath = Annotated[Path, BeforeValidator(_path), PlainSerializer(str, return_type=str)]
 Strings = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
+
+
+def _ordered(window: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= window[0] <= window[1] <= 1:
+        raise ValueError(f"{list(window)} is no part of a run; expected 0 <= first <= last <= 1, or null")
+    return window
+
+
+Window = Annotated[tuple[float, float], BeforeValidator(as_tuple), AfterValidator(_ordered)]
+"""Fractions of the sampling steps, 0 = the first (noisiest)."""
 
 
 ONLY_HOW: Any = {"decides_result": False}

@@ -34,6 +34,7 @@ METHOD = MethodSpec(
         Flag("--steps", ("invert.steps", "sample.steps"), "DDIM steps of inversion and sampling.", kind=int),
         Flag("--tune-steps", ("tune.steps",), "Optimiser steps of the tuning.", kind=int),
         Flag("--guidance", ("sample.guidance_scale",), "Strength of the prompt (1: none).", kind=float),
+        Flag("--control", ("controls",), "A ControlNet: KIND, KIND:SCALE or KIND=FOLDER:SCALE; repeat.", multiple=True),
         Flag("--propagator", ("propagate.propagator",), "Way to carry key frames: patchmatch or flow."),
         Flag("--preset", ("propagate.preset",), "Effort of the patch matching: official, default, fast or preview."),
         Flag("--workers", ("propagate.workers",), "Number of processes; by default one for each core.", kind=int),

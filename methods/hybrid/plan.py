@@ -13,7 +13,7 @@ def plan(config: HybridConfig, scene: Scene) -> tuple[list[StagePlan], list[str]
     """The steps of a run and what each costs, and notes."""
     keys, choosing = get_stage("rerender", "choose_keyframes").load("plan")(config.keyframes, scene.frames)
     edits = get_stage("tuneavideo", "edit_frames").load("plan")(
-        config, keys, scene.size, config.source_prompt, config.prompts, scene.known_shape
+        config, keys, scene.size, config.source_prompt, config.prompts, scene.known_shape, scene.folder
     )
     propagation = get_stage("rerender", "propagate").load("plan")(config.propagate, scene.frames, keys, scene.size)
     propagations = [replace(propagation, name=f"propagate {number}") for number, _ in enumerate(config.prompts, 1)]

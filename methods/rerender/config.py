@@ -5,19 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
-from videoedit.config import ONLY_HOW, ClipConfig, FilePath, RunConfig, Section, Strings, as_tuple
+from videoedit.config import ONLY_HOW, ClipConfig, FilePath, RunConfig, Section, Strings, Window, as_tuple
 
-
-def _ordered(window: tuple[float, float]) -> tuple[float, float]:
-    if not 0 <= window[0] <= window[1] <= 1:
-        raise ValueError(f"{list(window)} is no part of a run; expected 0 <= first <= last <= 1, or null")
-    return window
-
-
-Window = Annotated[tuple[float, float], BeforeValidator(as_tuple), AfterValidator(_ordered)]
-"""Fractions of the sampling steps, 0 = the first (noisiest)."""
 Thresholds = Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], BeforeValidator(as_tuple)]
 FreeU = Annotated[tuple[float, float, float, float], BeforeValidator(as_tuple)]
 

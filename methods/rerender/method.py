@@ -14,8 +14,8 @@ from rerender.config import RerenderConfig, TranslateConfig
 from rerender.keyframes import uniform
 from rerender.pictures import flow_sheet, key_picture, shown_of
 from rerender.stream import Chosen, choose_keyframes, flow_of, propagate
-from rerender.translation.conditions import Controls, ControlSpec, controls_identity, load_controls
 from rerender.translation.keyframe import Translator
+from videoedit.controls.controlnets import Controls, ControlSpec, controls_identity, load_controls
 from videoedit.deliver import Findings, Picture, StreamedEdit
 from videoedit.media.images import Pictures, read_image, write_image
 from videoedit.motion.estimators import flow_name, load_flow

@@ -8,9 +8,8 @@ from rerender.config import KeyframesConfig, RerenderConfig
 from rerender.keyframes import at_most, explicit, uniform
 from rerender.propagation.cost import propagation_stage
 from rerender.translation.attention import stored_bytes
-from rerender.translation.conditions import ControlSpec, local_folder
 from rerender.translation.schedule import step_schedule
-from videoedit.models.weights import read_json
+from videoedit.controls.controlnets import ControlSpec, count_operations
 from videoedit.runs.planning import Scene, StagePlan
 
 
@@ -56,23 +55,18 @@ def plan_keyframes(config: KeyframesConfig, frames: int) -> tuple[int, StagePlan
 def _count(config: RerenderConfig, scene: Scene, specs: list[ControlSpec]) -> float:
     """Floating point operations of one guided evaluation of the UNet and its ControlNets."""
     import torch
-    from diffusers import ControlNetModel, UNet2DConditionModel
+    from diffusers import UNet2DConditionModel
     from torch.utils.flop_counter import FlopCounterMode
 
     shape, (width, height) = scene.shape, scene.size
-    folders = [found for spec in specs if (found := local_folder(spec, scene.folder))]
     batch = 1 if config.translate.guidance_scale == 1 else 2
     with torch.device("meta"):
         unet: Any = UNet2DConditionModel.from_config(shape.unet)
-        nets: list[Any] = [ControlNetModel.from_config(read_json(folder / "config.json")) for folder in folders]
         latents = torch.empty(batch, shape.unet["in_channels"], height // shape.factor, width // shape.factor)
         embeds = torch.empty(batch, shape.text_length, shape.unet["cross_attention_dim"])
-        picture = torch.empty(batch, 3, height, width)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         unet(latents, 500, embeds)
-        for net in nets:
-            net(latents, 500, encoder_hidden_states=embeds, controlnet_cond=picture)
-    return float(counter.get_total_flops())
+    return float(counter.get_total_flops()) + count_operations(specs, scene.folder, shape, latents)
 
 
 def _store_mb(config: RerenderConfig, scene: Scene, steps: int) -> float:

@@ -31,6 +31,7 @@ METHOD = MethodSpec(
         Flag("--steps", ("invert.steps", "sample.steps"), "DDIM steps of inversion and sampling.", kind=int),
         Flag("--tune-steps", ("tune.steps",), "Optimiser steps of the tuning.", kind=int),
         Flag("--guidance", ("sample.guidance_scale",), "Strength of the prompt (1: none).", kind=float),
+        Flag("--control", ("controls",), "A ControlNet: KIND, KIND:SCALE or KIND=FOLDER:SCALE; repeat.", multiple=True),
     ),
     stages={
         "edit_frames": StageSpec(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from videoedit.config import ONLY_HOW, FilePath, PromptsConfig, Section, Strings
+from videoedit.config import ONLY_HOW, FilePath, PromptsConfig, Section, Strings, Window
 from videoedit.errors import ConfigError
 
 
@@ -142,6 +142,10 @@ class EditFramesConfig(Section):
     invert: InvertConfig = InvertConfig()
     sample: SampleConfig = SampleConfig()
     structure: StructureConfig = StructureConfig()
+    controls: Strings = ()
+    """ControlNets that hold each frame's structure in the edits: KIND, KIND:SCALE or KIND=FOLDER:SCALE."""
+    control_window: Window = (0.0, 1.0)
+    """Steps of sampling in which they do, as fractions; 0 = the first (noisiest)."""
 
 
 class TuneAVideoConfig(EditFramesConfig, PromptsConfig):

@@ -13,18 +13,20 @@ from torch import Tensor
 
 from tuneavideo.adapter import load_adapter, save_adapter
 from tuneavideo.config import EditFramesConfig, SampleConfig, TuneAVideoConfig
+from tuneavideo.controls import ControlledUNet
 from tuneavideo.structure import beside_source, structure_sites
 from tuneavideo.tuning import tune
 from tuneavideo.unet_folder import load_inv_latents
 from tuneavideo.video_unet import VideoUNet
 from videoedit.config import build_config
+from videoedit.controls.controlnets import Controls, ControlSpec, controls_identity, load_controls
 from videoedit.deliver import Edit, Findings
 from videoedit.diffusion import latents as codec
 from videoedit.diffusion.ddim import Schedule
 from videoedit.diffusion.guidance import guided
 from videoedit.diffusion.inversion import ddim_invert
 from videoedit.diffusion.prompts import encode_prompts
-from videoedit.diffusion.sampling import Denoiser, StepInfo, ddim_sample
+from videoedit.diffusion.sampling import Denoiser, StepInfo, ddim_sample, steps_within
 from videoedit.errors import ShapeError
 from videoedit.files import file_stem
 from videoedit.metrics import psnr
@@ -52,6 +54,7 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
     ) -> None:
         self.models = models
         self.config = config or EditFramesConfig.model_validate(EditFramesConfig.presets.get(models.name, {}))
+        self.specs = [ControlSpec.parse(text) for text in self.config.controls]
         self.seed = seed
         self._tuned_by = ""  # the key of the tuning that the network holds
         self._walked: Tensor | None = None  # the trajectory of an inversion made in this call, if it will be read
@@ -109,6 +112,8 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
         structure.check(self.config.invert, settings.steps)
         needs = {"invert": self.noise, "sample": settings, "negative_prompt": negative_prompt, "prompt": prompt}
         needs |= {"structure": structure, "source_prompt": self.source_prompt}
+        if self.specs:
+            needs |= {"controls": self._control_identity(), "control_window": self.config.control_window}
         trajectory = self._trajectory() if structure.reads_trajectory else None
         if trajectory:
             needs["trajectory"] = trajectory
@@ -118,7 +123,8 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
             if structure.beside:
                 denoise = self._beside_source(prompt, negative_prompt, settings, walked)
             else:
-                denoise = self.denoiser(prompt, negative_prompt, settings.guidance_scale)
+                network, scale = self._network(settings.steps), settings.guidance_scale
+                denoise = guided(network, self._embed(prompt), self._embed(negative_prompt), scale)
             first = structure.first_step(settings.steps)
             return {"latents": self._sample(label, denoise, settings.steps, first, walked)}
 
@@ -158,7 +164,7 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
         """DDIM inversion with the tuned network on the empty prompt (official: no guidance)."""
         settings, mean = self.config.invert, self.posterior.mean
         if settings.latents is not None:
-            given = load_inv_latents(settings.latents, allow_pickle=getattr(self.config, "allow_pickle", False))
+            given = load_inv_latents(settings.latents, allow_pickle=self._allow_pickle)
             if given.shape != mean.shape:
                 raise ShapeError(
                     f"{settings.latents} holds latents of shape {list(given.shape)} (batch, frames, channels, height, "
@@ -192,7 +198,7 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
         """The tuned network under a prompt, with the source's features for as long as `config.structure` says."""
         unet, structure = self._tuned_unet(), self.config.structure
         return beside_source(
-            unet,
+            self._network(settings.steps),
             Schedule.from_scheduler(self.models.scheduler, settings.steps),
             structure_sites(unet, structure, settings.steps),
             self._embed(prompt),
@@ -229,7 +235,7 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
         generator = torch.Generator().manual_seed(self.seed)
         unet = VideoUNet(self.models.unet, **self.config.network.model_dump(), generator=generator)
         if self.config.adapter:
-            load_adapter(self.config.adapter, unet, allow_pickle=getattr(self.config, "allow_pickle", False))
+            load_adapter(self.config.adapter, unet, allow_pickle=self._allow_pickle)
         return unet
 
     @property
@@ -241,6 +247,29 @@ class TuneAVideo(AbstractContextManager["TuneAVideo"]):
     def denoiser(self, prompt: str, negative_prompt: str = "", guidance_scale: float = 1.0) -> Denoiser:
         """The tuned network under a prompt."""
         return guided(self._tuned_unet(), self._embed(prompt), self._embed(negative_prompt), guidance_scale)
+
+    def _network(self, steps: int) -> VideoUNet | ControlledUNet:
+        """The tuned network as edits see it: under ControlNets, if there are some, in their window of `steps`."""
+        unet = self._tuned_unet()
+        if not self.specs:
+            return unet
+        timesteps = Schedule.from_scheduler(self.models.scheduler, steps).timesteps
+        within = [timesteps[step] for step in steps_within(self.config.control_window, len(timesteps))]
+        return ControlledUNet(unet, self.controls, self.clip.frames, within)
+
+    @cached_property
+    def controls(self) -> Controls:
+        """The ControlNets and their detectors, loaded."""
+        return load_controls(self.specs, self.models, allow_pickle=self._allow_pickle)
+
+    def _control_identity(self) -> dict[str, str]:
+        """All that decides what the controls say; refuses those that are not here."""
+        fetch = not self.steps.dry
+        return controls_identity(self.specs, self.models, allow_pickle=self._allow_pickle, fetch=fetch)
+
+    @property
+    def _allow_pickle(self) -> bool:
+        return bool(getattr(self.config, "allow_pickle", False))
 
     def _tuned_unet(self) -> VideoUNet:
         if self._tuned_by != self.tuned.key:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tuneavideo.config import EditFramesConfig, TuneAVideoConfig
 from videoedit.errors import InputError
@@ -12,7 +13,7 @@ from videoedit.runs.planning import Scene, StagePlan
 
 def plan(config: TuneAVideoConfig, scene: Scene) -> tuple[list[StagePlan], list[str]]:
     """The steps of a run and what each costs; no notes."""
-    task = scene.frames, scene.size, config.source_prompt, config.prompts, scene.known_shape
+    task = scene.frames, scene.size, config.source_prompt, config.prompts, scene.known_shape, scene.folder
     encode, tune, invert, *edits = edit_stages(config, *task)
     flops = config.sample.steps * invert.flops / config.invert.steps
     what, amount = f"{config.sample.steps} DDIM steps", config.sample.steps * encode.amount
@@ -27,10 +28,11 @@ def edit_stages(
     source_prompt: str,
     prompts: Sequence[str],
     shape: ModelShape | None,
+    folder: Path | None,
 ) -> tuple[StagePlan, ...]:
     """Cost of editing so many frames of `size` (width, height) jointly; operations are counted if `shape` is known.
 
-    Refuses to tune on no words.
+    `folder` is the model's, if it is on this disk. Refuses to tune on no words, and controls that are none.
     """
     if config.tune.steps and not source_prompt.strip():
         raise InputError('the network is tuned on words for the clip; say what it shows with --source-prompt "..."')
@@ -39,8 +41,10 @@ def edit_stages(
     tune, invert, sample = config.tune, config.invert, config.sample
     config.structure.check(invert, sample.steps)
     number, passes = _passes(config)
+    control = _count_controls(config, shape, frames, size, folder)
+    amount = passes * pixels
     edits = [
-        StagePlan(f"edit {i}", f"{number} DDIM steps to {prompt!r}", passes * step, saved / 2, amount=passes * pixels)
+        StagePlan(f"edit {i}", f"{number} DDIM steps to {prompt!r}", passes * step + control, saved / 2, amount=amount)
         for i, prompt in enumerate(prompts, 1)
     ]
     return (
@@ -61,6 +65,24 @@ def _passes(config: EditFramesConfig) -> tuple[int, int]:
     shares = structure.features, structure.queries_keys, structure.temporal_queries_keys
     beside = max(0, round(max(shares) * steps) - first)
     return steps - first, guided * (steps - first) + beside
+
+
+def _count_controls(
+    config: EditFramesConfig, shape: ModelShape | None, frames: int, size: tuple[int, int], folder: Path | None
+) -> float:
+    """Operations of the ControlNets in one edit; 0 if the model is not known."""
+    import torch
+
+    from videoedit.controls.controlnets import ControlSpec, count_operations
+    from videoedit.diffusion.sampling import steps_within
+
+    specs = [ControlSpec.parse(text) for text in config.controls]
+    if shape is None:
+        return 0.0
+    batch = frames * (1 if config.sample.guidance_scale == 1 else 2)
+    latents = (batch, shape.unet["in_channels"], size[1] // shape.factor, size[0] // shape.factor)
+    steps = len(steps_within(config.control_window, config.sample.steps))
+    return steps * count_operations(specs, folder, shape, torch.empty(latents, device="meta"))
 
 
 def _count(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tuneavideo.config import StructureConfig
+from tuneavideo.controls import ControlledUNet
 from tuneavideo.temporal import FEATURES, transformer_blocks
 from tuneavideo.video_unet import VideoUNet
 from videoedit.attention import Shared
@@ -35,7 +36,7 @@ def structure_sites(unet: VideoUNet, structure: StructureConfig, steps: int) -> 
 
 
 def beside_source(
-    unet: VideoUNet,
+    unet: VideoUNet | ControlledUNet,
     schedule: Schedule,
     windows: Mapping[str, int],
     prompt_embeds: Tensor,  # [1, L, D]

@@ -176,12 +176,20 @@ class VideoUNet(nn.Module, AbstractContextManager["VideoUNet"]):
 
     # Denoising
 
-    def forward(self, latents: Tensor, t: int | Tensor, prompt_embeds: Tensor, shared: Shared | None = None) -> Tensor:
+    def forward(
+        self,
+        latents: Tensor,
+        t: int | Tensor,
+        prompt_embeds: Tensor,
+        shared: Shared | None = None,
+        residuals: Mapping[str, Any] | None = None,
+    ) -> Tensor:
         """Predict the noise (or velocity) of ``latents [B, F, C, h, w]``.
 
         t: one timestep for all (int or 0-dim) or one per clip ``[B]``.
         prompt_embeds: ``[B, L, D]``, one prompt per clip, the same for each of its frames.
         shared: what clips of the batch take from its first ones; sites as in `structure_sites`.
+        residuals: what ControlNets add to the UNet's skips, for ``[B*F, C, h, w]``; as of `Controls.residuals`.
         """
         self._installation.check()  # here too: once detached, the UNet is an image model and checks nothing
         self._check_shapes(latents, t, prompt_embeds)
@@ -189,7 +197,8 @@ class VideoUNet(nn.Module, AbstractContextManager["VideoUNet"]):
         self._state.shared = shared
         timestep = t.repeat_interleave(frames) if isinstance(t, Tensor) and t.ndim == 1 else t
         text = prompt_embeds.repeat_interleave(frames, dim=0)
-        out = self.unet(latents.flatten(0, 1), timestep, encoder_hidden_states=text, return_dict=False)[0]
+        folded = latents.flatten(0, 1)
+        out = self.unet(folded, timestep, encoder_hidden_states=text, return_dict=False, **(residuals or {}))[0]
         return out.unflatten(0, (-1, frames))
 
     def _check_shapes(self, latents: Tensor, t: int | Tensor, prompt_embeds: Tensor) -> None:

@@ -88,9 +88,9 @@ def _tensors(rng: Random, base: Path) -> Input:
 
 @kind("safetensors", _tensors)
 def read_tensors(folder: Path, name: str) -> None:
-    from rerender.translation.hed import Hed
     from tuneavideo.adapter import load_adapter
     from tuneavideo.unet_folder import load_inv_latents
+    from videoedit.controls.hed import Hed
     from videoedit.metrics.lpips import load_lpips
     from videoedit.models.loading import load_models
 

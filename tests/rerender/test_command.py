@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -125,16 +126,23 @@ def test_a_second_call_makes_nothing_again_and_other_key_frames_make_it_anew(cli
     assert again.read_bytes() != first
 
 
-@pytest.fixture
-def long_clip(tmp_path: Path) -> tuple[Path, Path]:
-    """A clip of 24 frames and a folder of 4 edited key frames."""
-    frames = panning(24, SIZE)
-    write_video(tmp_path / "long.mp4", frames, 12)
-    folder = tmp_path / "long keys"
-    folder.mkdir()
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip of 24 frames, a folder of 4 edited key frames, and in ``o`` a finished run of them."""
+    place, frames = tmp_path_factory.mktemp("finished"), panning(24, SIZE)
+    write_video(place / "long.mp4", frames, 12)
+    (place / "long keys").mkdir()
     for index in (0, 8, 16, 23):
-        Image.fromarray(other_colors(frames)[index]).save(folder / f"{index:04d}.png")
-    return tmp_path / "long.mp4", folder
+        Image.fromarray(other_colors(frames)[index]).save(place / "long keys" / f"{index:04d}.png")
+    run_method("propagate", config(place / "long.mp4", [place / "long keys"], cuts=[]), place / "o")
+    return place
+
+
+@pytest.fixture
+def long_clip(finished: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """The clip and the key frames of `finished`, in a folder of the test's own, and the finished run in its ``o``."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "long.mp4", tmp_path / "long keys"
 
 
 def archives(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -147,11 +155,9 @@ def archives(folder: Path) -> dict[str, tuple[bytes, int]]:
 @pytest.mark.parametrize("change", ["another picture", "one more", "one fewer", "a cut", "fewer frames"])
 def test_only_the_intervals_that_a_change_touches_are_made_again(change: str, long_clip, tmp_path: Path):
     clip, keys = long_clip
-    whole = {"num_frames": 24}
-    run_method("propagate", config(clip, [keys], cuts=[], video=whole), tmp_path / "o")
     before = archives(tmp_path / "o")
     assert sorted(before) == ["000001-000007", "000009-000015", "000017-000022"]
-    settings: dict = {"cuts": [], "video": whole}
+    settings: dict = {"cuts": []}
     picture = Image.open(keys / "0000.png")
     if change == "another picture":
         picture.save(keys / "0008.png")
@@ -184,7 +190,6 @@ def test_only_the_intervals_that_a_change_touches_are_made_again(change: str, lo
 
 def test_a_damaged_interval_is_made_again(long_clip, tmp_path: Path):
     clip, keys = long_clip
-    run_method("propagate", config(clip, [keys], cuts=[]), tmp_path / "o")
     before = archives(tmp_path / "o")
     victim = next((tmp_path / "o/frames").glob("000009*"))
     victim.write_bytes(victim.read_bytes()[:-100])

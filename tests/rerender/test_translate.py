@@ -13,8 +13,8 @@ import torch
 
 import videoedit
 from rerender.config import TranslateConfig
-from rerender.translation.conditions import Control, Controls, ControlSpec, canny_edges, load_controls
 from rerender.translation.keyframe import Translator
+from videoedit.controls.controlnets import Control, Controls, ControlSpec, canny_edges, load_controls
 from videoedit.errors import InputError, WeightsError
 from videoedit.media.video import read_video, stretch_frames
 from videoedit.models.loading import load_models

@@ -258,7 +258,7 @@ def test_a_folder_takes_further_prompts_and_reuses_its_tuning(config, tmp_path: 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signals to other processes")
-@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("asked", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_stopped_tuning_goes_on_from_its_last_step(asked, square_clip, tiny_folder, tmp_path: Path):
     """Ctrl-C, or SIGTERM, at some step between two checkpoints; nothing that was tuned is lost."""
     command = [sys.executable, "-m", "videoedit", "run", "tuneavideo", str(square_clip), "--model", str(tiny_folder),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,12 @@ class StepInfo:
     step: int  # 0, 1, … in the order the loop visits
     t: int  # timestep of the network call
     latents: Tensor | None = None  # of a sampling loop, after the step
+
+
+def steps_within(window: tuple[float, float], count: int) -> range:
+    """The steps, from 0, that a window touches, given as fractions of `count` steps."""
+    first, end = (round(edge * count, 9) for edge in window)  # 0.7 * 10 is 7.000000000000001
+    return range(math.floor(first), math.ceil(end))
 
 
 @torch.no_grad()

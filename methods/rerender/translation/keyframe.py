@@ -19,12 +19,12 @@ from torch import Tensor
 
 from rerender.translation import fusion
 from rerender.translation.attention import cross_frame_patch, cross_frame_sites
-from rerender.translation.conditions import Controls, map_to_condition
 from rerender.translation.freeu import freeu
 from rerender.translation.fusion import adain, flat_region, pixel_aware, shape_aware, statistics
 from rerender.translation.memory import Key, Memory
 from rerender.translation.schedule import StepSchedule, step_schedule
 from videoedit.attention import FeatureStore, FrameState, attend
+from videoedit.controls.controlnets import Controls, map_to_condition
 from videoedit.diffusion import latents as codec
 from videoedit.diffusion.ddim import Schedule, add_noise, predict_eps, predict_x0, signal_and_noise
 from videoedit.diffusion.guidance import guided

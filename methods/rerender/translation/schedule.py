@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from videoedit.diffusion.sampling import steps_within
+
 if TYPE_CHECKING:
-    from rerender.config import TranslateConfig, Window
+    from rerender.config import TranslateConfig
+    from videoedit.config import Window
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +67,7 @@ def step_schedule(settings: TranslateConfig, num_steps: int) -> StepSchedule:
 
 
 def _steps(name: str, window: Window, start: int, num_steps: int) -> frozenset[int]:
-    first, end = (round(edge * (num_steps - start), 9) for edge in window)  # 0.7 * 10 is 7.000000000000001
-    return frozenset(range(start + math.floor(first), start + math.ceil(end)))
+    return frozenset(start + step for step in steps_within(window, num_steps - start))
 
 
 def _official_steps(name: str, window: Window, start: int, num_steps: int) -> frozenset[int]:

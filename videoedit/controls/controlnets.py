@@ -19,13 +19,14 @@ import torch
 from diffusers import ControlNetModel
 from torch import Tensor
 
-from rerender.translation.hed import Hed
+from videoedit.controls.hed import Hed
 from videoedit.diffusion.latents import spatial_factor
 from videoedit.errors import ConfigError, ToolError, WeightsError
 from videoedit.files import digest
 from videoedit.models.assets import is_embedded
 from videoedit.models.fetch import fetched
 from videoedit.models.loading import HUB_ID, fetch_from_hub, load_network, quiet_libraries
+from videoedit.models.shape import ModelShape
 from videoedit.models.weights import check_part, fingerprint, first_line, read_json
 from videoedit.types import Models
 
@@ -100,7 +101,8 @@ class Controls:
     def residuals(self, latents: Tensor, t: int, embeds: Tensor, conditions: Sequence[Tensor]) -> dict[str, Any]:
         """Arguments for the UNet's forward: the weighted sum over the ControlNets of their residuals.
 
-        `latents` [B, C, h, w], `embeds` [B, L, D], `conditions` as `map_to_condition` makes them, one a control.
+        `latents` [B, C, h, w], `embeds` [B, L, D]; `conditions` [N, 3, H, W] as `map_to_condition` makes them, one a
+        control: if N is less than B, picture b of the batch follows map b modulo N.
         """
         total: list[Tensor] = []
         for control, condition in zip(self.controls, conditions, strict=True):
@@ -109,7 +111,7 @@ class Controls:
                 latents,
                 t,
                 encoder_hidden_states=embeds,
-                controlnet_cond=condition.expand(latents.shape[0], -1, -1, -1),
+                controlnet_cond=condition.repeat(latents.shape[0] // condition.shape[0], 1, 1, 1),
                 conditioning_scale=control.spec.scale,
                 return_dict=False,
             )
@@ -211,6 +213,25 @@ def _check_fit(folder: Path, config: dict[str, Any], models: Models) -> None:
                 f"the ControlNet in {folder} does not fit the model {models.name}: it expects {what} {theirs}, the "
                 f"model has {ours}; take one made for this kind of model"
             )
+
+
+def count_operations(specs: Sequence[ControlSpec], base: Path | None, shape: ModelShape, latents: Any) -> float:
+    """Floating point operations of the controls' networks on latents [B, C, h, w] of torch's meta device.
+
+    Counts those that are on this disk; `base` is the folder of the base model, `shape` its shape.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    batch, _, height, width = latents.shape
+    folders = [found for spec in specs if (found := local_folder(spec, base))]
+    with torch.device("meta"):
+        nets: list[Any] = [ControlNetModel.from_config(read_json(folder / "config.json")) for folder in folders]
+        embeds = torch.empty(batch, shape.text_length, shape.unet["cross_attention_dim"])
+        picture = torch.empty(batch, 3, height * shape.factor, width * shape.factor)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        for net in nets:
+            net(latents, 500, encoder_hidden_states=embeds, controlnet_cond=picture)
+    return float(counter.get_total_flops())
 
 
 # -- detectors -----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from rerender.translation.conditions import (
+from videoedit.controls.controlnets import (
     Control,
     Controls,
     ControlSpec,
@@ -18,7 +18,7 @@ from rerender.translation.conditions import (
     load_controls,
     map_to_condition,
 )
-from rerender.translation.hed import Hed
+from videoedit.controls.hed import Hed
 from videoedit.errors import ConfigError, ToolError, WeightsError
 from videoedit.models.fetch import fetched
 from videoedit.models.loading import load_models

@@ -1,0 +1,1 @@
+"""ControlNets: the maps they follow, their residuals, and what finds both."""
