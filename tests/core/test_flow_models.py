@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -426,3 +427,14 @@ def test_importing_loads_no_diffusers() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", flow_models.RAFTS)
+def test_the_names_of_torchvisions_weights_are_torchvisions(name: str) -> None:
+    assert flow_models.torchvision_weights(name).url.endswith("/" + flow_models.RAFTS[name][2])
+
+
+def test_choosing_an_estimator_does_not_import_torchvision() -> None:
+    """It takes seconds, and every propagation asks for the name of its flow."""
+    code = "import sys; from videoedit.motion.estimators import flow_name; flow_name(); sys.exit('torchvision' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

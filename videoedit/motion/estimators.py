@@ -270,15 +270,20 @@ def _flow_files(folder: Path) -> dict[Indices, Path]:
 # -- by name ---------------------------------------------------------------------------------------------
 
 
-def _torchvision_weights() -> dict[str, tuple[Literal["large", "small"], Any]]:
-    """RAFT's networks and torchvision's own copies of the weights, the best first."""
+Size = Literal["large", "small"]
+RAFTS: dict[str, tuple[Size, str, str]] = {  # the best first: size, torchvision's name of its weights, their file
+    "raft-large": ("large", "C_T_SKHT_V2", "raft_large_C_T_SKHT_V2-ff5fadd5.pth"),
+    "raft-sintel": ("large", "C_T_SKHT_V1", "raft_large_C_T_SKHT_V1-0b8c9e55.pth"),  # the original authors'
+    "raft-small": ("small", "C_T_V1", "raft_small_C_T_V1-ad48884c.pth"),  # the original authors'
+}
+
+
+def torchvision_weights(name: str) -> Any:
+    """Torchvision's own copy of a RAFT's weights. Its import takes seconds: only who loads them asks for it."""
     from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights
 
-    return {
-        "raft-large": ("large", Raft_Large_Weights.C_T_SKHT_V2),
-        "raft-sintel": ("large", Raft_Large_Weights.C_T_SKHT_V1),  # the original authors'
-        "raft-small": ("small", Raft_Small_Weights.C_T_V1),  # the original authors'
-    }
+    size, weights, _ = RAFTS[name]
+    return (Raft_Large_Weights if size == "large" else Raft_Small_Weights)[weights]
 
 
 def load_flow(name: str | Path = "auto", device: str | torch.device | None = None) -> FlowEstimator:
@@ -293,30 +298,28 @@ def load_flow(name: str | Path = "auto", device: str | torch.device | None = Non
         return FlowFiles(chosen)
     if chosen == "dis":
         return Dis()
-    size, source = _torchvision_weights()[chosen]
-    return Raft(size, _raft_weights(chosen, source), name=chosen, device=device)
+    return Raft(RAFTS[chosen][0], _raft_weights(chosen), name=chosen, device=device)
 
 
 def choose_flow(name: str | Path = "auto") -> str | Path:
     """Choose what `load_flow` takes: the name of an estimator, or a folder of flow files. Loads no weights."""
     if name == "dis":
         return "dis"
-    networks = _torchvision_weights()
     if name == "auto":
-        for known, (_, source) in networks.items():
-            if fetched(known) or _in_torch_hub(source).is_file():
+        for known in RAFTS:
+            if fetched(known) or _in_torch_hub(known).is_file():
                 return known
         logger.warning(
             "no RAFT weights are here, so OpenCV's DIS estimates motion: fair between neighbouring frames, poor "
             "between key frames; `videoedit models fetch raft-sintel` gets RAFT"
         )
         return "dis"
-    if name in networks:
+    if name in RAFTS:
         return str(name)
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()
     raise ConfigError(
-        f"unknown optical flow {str(name)!r}; expected auto, {', '.join(networks)}, dis, or a folder of flow files"
+        f"unknown optical flow {str(name)!r}; expected auto, {', '.join(RAFTS)}, dis, or a folder of flow files"
     )
 
 
@@ -326,15 +329,16 @@ def flow_name(name: str | Path = "auto") -> str:
     return FlowFiles(chosen).name if isinstance(chosen, Path) else Dis().name if chosen == "dis" else chosen
 
 
-def _raft_weights(name: str, source: Any) -> Mapping[str, Tensor]:
+def _raft_weights(name: str) -> Mapping[str, Tensor]:
     """From our cache, from torchvision's, or by torchvision's download."""
     path = fetched(name)
     if path:
         return load_file(path)
+    source = torchvision_weights(name)
     try:
         weights: Mapping[str, Tensor] = source.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        kept = _in_torch_hub(source)
+        kept = _in_torch_hub(name)
         if kept.is_file():
             raise WeightsError(f"{kept} is damaged ({first_line(error)}); delete it") from error
         raise WeightsError(
@@ -345,5 +349,6 @@ def _raft_weights(name: str, source: Any) -> Mapping[str, Tensor]:
     return weights
 
 
-def _in_torch_hub(source: Any) -> Path:
-    return Path(torch.hub.get_dir(), "checkpoints", Path(urlsplit(source.url).path).name)
+def _in_torch_hub(name: str) -> Path:
+    """The file in which torchvision keeps the weights that it has downloaded."""
+    return Path(torch.hub.get_dir(), "checkpoints", RAFTS[name][2])
