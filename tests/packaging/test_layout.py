@@ -22,7 +22,7 @@ FLOORS = (
     ("config", "files"),
     ("diffusion", "attention", "media"),
     ("models", "plugins", "images"),
-    ("motion",),
+    ("motion", "controls"),
     ("runs",),
     ("metrics",),
     ("pages",),

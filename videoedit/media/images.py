@@ -18,6 +18,7 @@ from videoedit.errors import InputError
 from videoedit.files import atomic_path
 
 logger = logging.getLogger("videoedit.media")
+NO_PICTURE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # by which Pillow says so
 MOST_PIXELS = 100_000_000  # of a picture or a frame; $VIDEOEDIT_MAX_PIXELS says another number
 
 
@@ -71,7 +72,7 @@ def read_image(path: Path) -> np.ndarray:
 
 def has_transparency(path: Path) -> bool:
     """Whether a picture has transparent parts."""
-    with contextlib.suppress(OSError, SyntaxError, ValueError), Image.open(path) as opened:
+    with contextlib.suppress(*NO_PICTURE), Image.open(path) as opened:
         return opened.has_transparency_data and int(np.asarray(opened.convert("RGBA"))[..., 3].min()) < 255
     return False
 
@@ -101,7 +102,7 @@ def check_header(path: Path) -> None:
             check_pixels(path, *opened.size)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: its header declares more pixels than are read; make it smaller") from error
-    except (OSError, SyntaxError, ValueError):  # no picture that Pillow knows
+    except NO_PICTURE:
         return
 
 
@@ -117,7 +118,7 @@ def _color_managed(path: Path) -> np.ndarray | None:
             mode = _mode_of(picture, profile.profile.xcolor_space.strip())
             srgb = ImageCms.createProfile("sRGB")
             return np.asarray(ImageCms.profileToProfile(_as_bytes(picture, mode), profile, srgb, outputMode="RGB"))
-    except (ImageCms.PyCMSError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except (ImageCms.PyCMSError, *NO_PICTURE) as error:
         _warn(f"{path}: its color profile cannot be used ({error}); its colors are taken as they are")
         return None
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, ImageSequence
 
 from videoedit.errors import InputError
 from videoedit.media.decoding import check_file, decoded_frames, fraction, open_clip, to_rgb
-from videoedit.media.images import check_header, has_transparency, is_deep, over_white, read_image
+from videoedit.media.images import NO_PICTURE, check_header, has_transparency, is_deep, over_white, read_image
 
 TRANSPARENT, DEEP = "transparent parts are laid over white", "more than 8 bits a colour: read as 8"
 _FASTEST = 1000  # frames a second; what is more is the resolution of some clock
@@ -99,7 +99,7 @@ def _open_stream(container: Any, stream: Any) -> Opened:
 
 def _pictures_in(path: Path) -> int:
     """How many pictures a file of a picture format holds; 0 for other files."""
-    with contextlib.suppress(OSError, ValueError, SyntaxError), Image.open(path) as image:
+    with contextlib.suppress(*NO_PICTURE), Image.open(path) as image:
         if image.format in STILLS:
             return int(getattr(image, "n_frames", 1))
     return 0
@@ -128,7 +128,7 @@ def _open_animation(path: Path) -> Opened:
                     lasts = Fraction(round(picture.info.get("duration") or 100), 1000)
                     yield Shown(time, lasts, lambda shown=shown: shown)  # type: ignore[misc]
                     time += lasts
-            except (OSError, ValueError, SyntaxError) as error:
+            except NO_PICTURE as error:
                 raise InputError(f"{path}: the animation is damaged ({error}); export it again") from error
 
     return Opened(frames())
@@ -197,7 +197,7 @@ def folder_pictures(path: Path) -> list[tuple[int, Path]]:
 def _read_over_white(file: Path) -> np.ndarray:
     """A picture with what is transparent laid over white."""
     check_header(file)
-    with contextlib.suppress(OSError, ValueError, SyntaxError), Image.open(file) as image:
+    with contextlib.suppress(*NO_PICTURE), Image.open(file) as image:
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             return over_white(ImageOps.exif_transpose(image))
     return read_image(file)
@@ -205,7 +205,7 @@ def _read_over_white(file: Path) -> np.ndarray:
 
 def _stored_size(file: Path) -> tuple[int, int]:
     """Width and height by a picture's header; (0, 0) if it has none that can be read."""
-    with contextlib.suppress(OSError, ValueError, SyntaxError), Image.open(file) as image:
+    with contextlib.suppress(*NO_PICTURE), Image.open(file) as image:
         return image.size
     return 0, 0
 
