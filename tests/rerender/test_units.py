@@ -89,7 +89,7 @@ def test_a_unit_that_is_there_is_used(calm: np.ndarray, tmp_path: Path):
     for way in first.keys:
         with new_archive(tmp_path / f"work/{first.start:06d}-{first.stop - 1:06d}.{way}.zip") as archive:
             for frame in first.frames:
-                archive.put(frame, white, np.zeros(white.shape[:2]))
+                archive.put_raw(frame, white, np.zeros(white.shape[:2]))
     assert count_steps(targets(tmp_path), context(tmp_path)) == 6
     result = make(tmp_path, PropagateConfig(propagator="flow", blend="select"))
     assert (result[1:4] == 255).all() and np.array_equal(result[9], calm[9])
@@ -151,7 +151,7 @@ def test_no_workers_are_refused():
 def test_an_archive_appears_whole_or_not_at_all(tmp_path: Path):
     error = np.random.default_rng(0).random((48, 64), np.float32)
     with new_archive(tmp_path / "a.zip") as archive:
-        archive.put(7, FRAMES[0], error)
+        archive.put_raw(7, FRAMES[0], error)
         archive.put(3, FRAMES[1])
         assert not (tmp_path / "a.zip").exists()
     with FrameArchive(tmp_path / "a.zip") as archive:
@@ -166,7 +166,8 @@ def test_an_archive_appears_whole_or_not_at_all(tmp_path: Path):
 def test_an_archive_has_the_same_bytes_on_every_system(tmp_path: Path, monkeypatch):
     def written(name: str) -> bytes:
         with new_archive(tmp_path / name) as archive:
-            archive.put(1, FRAMES[0], np.zeros((2, 2)))
+            archive.put(1, FRAMES[0])
+            archive.put_raw(2, FRAMES[0], np.zeros((2, 2)))
         return (tmp_path / name).read_bytes()
 
     here = written("a.zip")

@@ -85,20 +85,30 @@ class FrameArchive(ZipFile):
     A context manager. The file is there only if it was written to the end: see `new_archive`.
     """
 
-    def put(self, frame: int, image: np.ndarray, error: np.ndarray | None = None) -> None:
+    def put(self, frame: int, image: np.ndarray) -> None:
+        """Add an image as PNG."""
         self.put_bytes(f"{frame:06d}.png", cv2.imencode(".png", image[..., ::-1], FAST)[1].tobytes())
+
+    def put_raw(self, frame: int, image: np.ndarray, error: np.ndarray | None = None) -> None:
+        """Add an image as it is: larger, and read in no time, as an archive should be that is soon removed."""
+        self._put_array(f"{frame:06d}.rgb.npy", image)
         if error is not None:
-            buffer = io.BytesIO()
-            np.save(buffer, error.astype(np.float32))
-            self.put_bytes(f"{frame:06d}.npy", buffer.getvalue())
+            self._put_array(f"{frame:06d}.npy", error.astype(np.float32))
 
     def image(self, frame: int) -> np.ndarray:
+        if f"{frame:06d}.png" not in self.namelist():
+            return np.load(io.BytesIO(self.read(f"{frame:06d}.rgb.npy")))
         data = np.frombuffer(self.read(f"{frame:06d}.png"), np.uint8)
         decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
         return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
     def error(self, frame: int) -> np.ndarray:
         return np.load(io.BytesIO(self.read(f"{frame:06d}.npy")))
+
+    def _put_array(self, name: str, array: np.ndarray) -> None:
+        buffer = io.BytesIO()
+        np.save(buffer, np.ascontiguousarray(array))
+        self.put_bytes(name, buffer.getvalue())
 
     def put_bytes(self, name: str, data: bytes) -> None:
         info = ZipInfo(name)  # without the time: same frames, same bytes
@@ -227,7 +237,7 @@ class Unit:
         target = context.path(self.interval, self.direction)
         with FrameArchive(context.path(self.interval, "source")) as source, new_archive(target) as archive:
             for frame, made in self._make(source, context):
-                archive.put(frame, made.image, made.error)
+                archive.put_raw(frame, made.image, made.error)
                 step()
 
     def _make(self, source: FrameArchive, context: Context) -> Iterator[tuple[int, Made]]:
@@ -294,7 +304,7 @@ def _jobs(
             for wanted in interval.span:  # which may begin with the last frame of the interval before
                 while index < wanted:
                     index, frame = next(numbered)
-                archive.put(index, frame)
+                archive.put_raw(index, frame)
         made = context.made(interval)
         for direction, key in interval.keys.items():
             if direction not in made:
