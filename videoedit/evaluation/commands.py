@@ -146,6 +146,46 @@ def compare(
     typer.echo(printable(f"better: {pair.winner}") if pair.winner else "undecided")
 
 
+@app.command()
+def vote(
+    folder: Folder,
+    pairs: Annotated[int | None, typer.Option("--pairs", min=1, help="At most so many pairs; by default all.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Draws order and sides: another one for each voter.")] = 0,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The page; by default vote.html there.")] = None,
+) -> None:
+    """Write a page on which people choose between two edits without knowing whose they are, and save their votes."""
+    from videoedit.evaluation.page.vote import write_vote_page
+    from videoedit.evaluation.results import read_results
+
+    target = out or folder / "vote.html"
+    typer.echo(printable(str(write_vote_page(read_results(folder), folder, target, seed=seed, most=pairs))))
+
+
+@app.command()
+def votes(
+    folder: Folder,
+    files: Annotated[list[Path], typer.Argument(help="Files of votes that the page saved.")],
+) -> None:
+    """Count votes: how strong each method is (Bradley-Terry), and which metrics agree with the voters."""
+    from videoedit.evaluation.results import read_results
+    from videoedit.evaluation.votes import agreements, bradley_terry, count_wins, judged, read_ballot
+
+    results = read_results(folder)
+    cast = judged(results, [read_ballot(path, results) for path in files])
+    wins = count_wins(cast)
+    methods = sorted({method for pair in wins for method in pair})
+    ties = sum(choice == "tie" for _, choice in cast)
+    typer.echo(f"{len(cast)} votes in {len(files)} file{'s' if len(files) > 1 else ''}, {ties} of them ties")
+    width = max(map(len, methods), default=0)
+    for one in bradley_terry(wins, methods) if methods else ():
+        typer.echo(
+            printable(f"{one.method:<{width}}  {one.value:+.2f} [{one.low:+.2f}, {one.high:+.2f}], {one.votes} votes")
+        )
+    for metric in agreements(results, cast):
+        share = f"{metric.agree / metric.n:.0%} [{metric.low:.0%}, {metric.high:.0%}] of {metric.n} votes"
+        typer.echo(printable(f"{metric.metric} agrees with {share}"))
+
+
 @contextmanager
 def one_line_each() -> Iterator[None]:
     """Print a suite's problems, a line each on stderr; exit code 2."""

@@ -106,12 +106,12 @@ class _Place:
 
 def _cuts(results: Results, folder: Path) -> Iterable[Cut]:
     for unit in results.units:
-        yield from _given(unit, folder).values()
+        yield from given_cuts(unit, folder).values()
         if unit.video:
             yield Cut(folder / unit.video)
 
 
-def _given(unit: UnitResult, folder: Path) -> dict[str, Cut]:
+def given_cuts(unit: UnitResult, folder: Path) -> dict[str, Cut]:
     """Source and ground truth of a unit's edit, the frames that were asked for."""
     frames = unit.asked if unit.asked[2] else None
     given = {}
@@ -145,7 +145,7 @@ def _group(
     """One row: source, ground truth, and what each method made of it."""
     first = next((unit for unit in units.values() if unit.source), next(iter(units.values())))
     places = []
-    for title, cut in _given(first, folder).items():
+    for title, cut in given_cuts(first, folder).items():
         places.append(_Place(title, video=videos[cut]))
     there, rates = [], []
     for name, method in view.methods.items():
