@@ -71,7 +71,7 @@ def test_commands_and_flags_in_the_readme_exist(capsys):
         "env",
         "check",
     }
-    benches = [["bench", name] for name in ("run", "import", "export", "compare", "metrics", "report")]
+    benches = [["bench", name] for name in ("run", "import", "export", "compare", "metrics", "report", "vote", "votes")]
     assert {name for _, name in benches} >= set(re.findall(r"videoedit bench ([a-z-]+)", README))
     for command in (
         [],
