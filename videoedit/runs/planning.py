@@ -124,9 +124,9 @@ def describe(plan: Plan, folder: Path, device: str | None) -> str:
         f"at {speed / 1e9:.0f} GFLOP/s, if nothing is kept",
     ]
     if known := plan.known:
-        memory = f" and {known.memory_mb:.0f} MB" if known.memory_mb else ""  # 0: every step is kept
+        mentioned = f" and {known.memory_mb:.0f} MB" if known.memory_mb else ""  # 0: every step is kept
         lines[-1] = (
-            f"in all   about {known.seconds:.0f} s, {known.cpu_seconds:.0f} CPU seconds{memory}, "
+            f"in all   about {known.seconds:.0f} s, {known.cpu_seconds:.0f} CPU seconds{mentioned}, "
             f"as the latest {known.runs} of this kind took on this machine; what is kept costs nothing"
         )
     if plan.status:
