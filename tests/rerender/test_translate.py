@@ -232,7 +232,8 @@ def test_only_motion_back_to_the_reference_counts(translator, frames, baseline):
     assert not np.array_equal(results[1][1], baseline[1])
 
 
-def test_each_reference_has_its_own_mask(translator, frames):
+@pytest.mark.parametrize("inpaint", [False, True])
+def test_each_reference_has_its_own_mask(translator, frames, inpaint):
     """The previous key frame shows through where the anchor is hidden, and nowhere else."""
 
     def last_key(anchor_hidden, previous_hidden):
@@ -241,7 +242,7 @@ def test_each_reference_has_its_own_mask(translator, frames):
             hidden = {(0, 4): anchor_hidden, (2, 4): previous_hidden}.get(indices, False)
             return replace(pair, occ_bwd=torch.full_like(pair.occ_bwd, hidden))
 
-        subject = translator(inpaint=False, shape_window=None)  # the masks serve the blend alone
+        subject = translator(inpaint=inpaint, shape_window=None)  # the masks serve the blend alone
         subject.motion = flow
         return run(subject, frames)[-1]
 
@@ -249,6 +250,25 @@ def test_each_reference_has_its_own_mask(translator, frames):
     assert np.array_equal(results[False, False], results[False, True])
     assert not np.array_equal(results[False, False], results[True, False])
     assert not np.array_equal(results[True, False], results[True, True])
+
+
+def test_shape_follows_the_anchor_alone(translator, frames):
+    """Rerender-A-Video, section 4.1.2: the predicted x0 takes the anchor's, moved and masked as the anchor is seen."""
+
+    def last_key(seen_from=None, **changes):
+        def flow(*args, indices):
+            pair = FLOW(*args, indices=indices)
+            return replace(pair, **changes) if indices == (seen_from, 4) else pair
+
+        subject = translator(shape_window=(0.0, 1.0), fusion_window=None, adain_window=None, attention_window=None)
+        subject.motion = flow
+        return run(subject, frames)[-1]
+
+    as_it_is = last_key()
+    moved, hidden = {"bwd": torch.full((1, 2, 32, 32), 8.0)}, {"occ_bwd": torch.ones(1, 1, 32, 32, dtype=torch.bool)}
+    for change in (moved, hidden):
+        assert np.array_equal(last_key(2, **change), as_it_is)
+        assert not np.array_equal(last_key(0, **change), as_it_is)
 
 
 def test_a_model_without_finer_layers_cannot_be_loose(translator, caplog):

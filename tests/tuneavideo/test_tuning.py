@@ -82,7 +82,9 @@ def stop_after(step: int) -> Callable[[int, float], None]:
 # What a step computes
 
 
-def readable_twin(unet: VideoUNet, job: Job, *, steps: int, prediction_type: str) -> list[float]:
+def readable_twin(
+    unet: VideoUNet, job: Job, *, steps: int, prediction_type: str = "epsilon", max_grad_norm: float = 1.0
+) -> list[float]:
     """The official loop on the same random numbers, with torch's plain AdamW."""
     tensors = dict(unet.trainable_parameters("all", "iccv"))
     optimizer = torch.optim.AdamW(tensors.values(), lr=LEARNING_RATE, foreach=False, fused=False)
@@ -99,7 +101,7 @@ def readable_twin(unet: VideoUNet, job: Job, *, steps: int, prediction_type: str
         loss = (unet(signal_scale * x0 + noise_scale * noise, t, job.prompt) - target).pow(2).mean()
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(tensors.values(), 1.0)
+        torch.nn.utils.clip_grad_norm_(tensors.values(), max_grad_norm)
         optimizer.step()
         losses.append(loss.item())
     return losses
@@ -117,6 +119,17 @@ def test_equals_the_readable_loop(prediction_type: str) -> None:
         torch.testing.assert_close(values(ours)[name], value, rtol=0, atol=1e-5)
     changed = {name for name, value in values(ours).items() if not torch.equal(value, before[name])}
     assert changed == {name for name, _ in make_unet().trainable_parameters("all", "iccv")}
+
+
+def test_gradients_are_clipped_to_their_norm() -> None:
+    """As in the readable loop, and unlike a tuning whose gradients stay below the norm."""
+    ours, theirs, unclipped = make_unet(), make_unet(), make_unet()
+    Job().run(ours, steps=5, max_grad_norm=1e-6)
+    readable_twin(theirs, Job(), steps=5, max_grad_norm=1e-6)
+    Job().run(unclipped, steps=5)
+    for name, value in values(theirs).items():
+        torch.testing.assert_close(values(ours)[name], value, rtol=0, atol=1e-5)
+    assert max(float((values(ours)[name] - value).abs().max()) for name, value in values(unclipped).items()) > 1e-4
 
 
 def test_learns() -> None:
@@ -172,6 +185,22 @@ def test_prompt_dropout() -> None:
     assert len(half) == 6
     with pytest.raises(ConfigError, match="empty_embeds"):
         Job().run(prompt_dropout=0.1)
+
+
+def test_prompt_dropout_is_the_share_on_the_empty_prompt() -> None:
+    """With a learning rate of nothing a step's loss tells which prompt it was on."""
+    empty = randn(1, 7, 16, seed=5)
+
+    def losses(share: float) -> list[float]:
+        return Job().run(steps=12, prompt_dropout=share, empty_embeds=empty, learning_rate=1e-9).losses
+
+    prompt, dropped, some, many = losses(1e-9), losses(1.0), losses(0.2), losses(0.8)
+    on_empty = [
+        [one == pytest.approx(loss, rel=1e-6) for one, loss in zip(x, dropped, strict=True)]
+        for x in (prompt, some, many)
+    ]
+    assert sum(on_empty[0]) == 0 and 0 < sum(on_empty[1]) < 6 < sum(on_empty[2]) < 12
+    assert all(second for first, second in zip(on_empty[1], on_empty[2], strict=True) if first)
 
 
 @pytest.mark.parametrize("options", [{"lora_rank": 2}, {"init": "official"}, {"attention": "full"}])
