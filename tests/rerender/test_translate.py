@@ -13,7 +13,8 @@ import torch
 
 import videoedit
 from rerender.config import TranslateConfig
-from rerender.translation.keyframe import Translator
+from rerender.translation import fusion
+from rerender.translation.keyframe import Reference, Translator
 from videoedit.controls.controlnets import Control, Controls, ControlSpec, canny_edges, load_controls
 from videoedit.errors import InputError, WeightsError
 from videoedit.media.video import read_video, stretch_frames
@@ -250,6 +251,32 @@ def test_each_reference_has_its_own_mask(translator, frames, inpaint):
     assert np.array_equal(results[False, False], results[False, True])
     assert not np.array_equal(results[False, False], results[True, False])
     assert not np.array_equal(results[True, False], results[True, True])
+
+
+@pytest.mark.parametrize("settings", [{}, {"fidelity": False}, {"inpaint": False}], ids=str)
+def test_the_target_is_that_of_the_paper(translator, settings):
+    """Section 4.1.3: the warped anchor over the warped previous result over the first pass's own, well encoded."""
+    subject = translator(**settings)
+    random = torch.Generator().manual_seed(0)
+    direct, previous, anchor = (torch.rand(3, 1, 3, 32, 32, generator=random) * 2 - 1).unbind()
+    hidden_previous, hidden_anchor = torch.zeros(2, 1, 1, 32, 32, dtype=torch.bool).unbind()
+    hidden_previous[..., 4:20, 8:28], hidden_anchor[..., 10:30, 12:16] = True, True
+    flow = torch.zeros(1, 2, 32, 32)
+    references = Reference(previous, flow, hidden_previous), Reference(anchor, flow, hidden_anchor)
+    target = subject._target(direct, *references)
+
+    def soft(hidden):
+        return fusion.soft_mask(hidden, 5)  # a latent cell has 4 pixels
+
+    below = (1 - soft(hidden_previous)) * previous + soft(hidden_previous) * direct
+    picture = (1 - soft(hidden_anchor)) * anchor + soft(hidden_anchor) * below
+    unseen = hidden_previous & hidden_anchor if settings.get("inpaint", True) else torch.zeros_like(hidden_anchor)
+    mask = 1 - torch.nn.functional.max_pool2d(soft(unseen), 4)
+    latents = subject._encode(picture)
+    if settings.get("fidelity", True):
+        latents = fusion.fidelity_encode(subject._encode, subject._decode, picture, 4)
+    torch.testing.assert_close(target.mask, mask)
+    torch.testing.assert_close(target.latents, latents * mask, rtol=0, atol=1e-5)
 
 
 def test_shape_follows_the_anchor_alone(translator, frames):
