@@ -217,3 +217,9 @@ def test_a_text_file_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "a.json").write_text("[1, 2, 345]")
     with pytest.raises(ValueError, match="it has 11 bytes, more than the 10 that are read"):
         limits.read_text(tmp_path / "a.json")
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="needs a device among the files")
+def test_what_is_no_plain_file_is_not_opened():
+    with pytest.raises(ValueError, match="not a regular file"):
+        limits.read_text(Path("/dev/null"))

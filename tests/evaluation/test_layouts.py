@@ -91,6 +91,8 @@ def test_tgve_comes_in_with_its_parts_types_and_protocol(tgve: Path, tmp_path: P
         ("style", "style"), ("object", "subject"), ("background", "background"), ("multiple", "several")]  # fmt: skip
     assert first.edits[2].prompt == "bmx, B changed, really"
     assert suite.settings["tuneavideo"]["tune"] == {"steps": 500, "learning_rate": 3e-5}
+    assert suite.settings["tuneavideo"]["sample"] == {"steps": 50, "guidance_scale": 12.5}
+    assert suite.settings["tuneavideo"]["invert"] == {"steps": 50}
     assert read_suite(tmp_path / "tgve.yaml").clips == suite.clips
 
 

@@ -16,6 +16,8 @@ from rerender.config import TranslateConfig
 from rerender.translation import fusion
 from rerender.translation.keyframe import Reference, Translator
 from videoedit.controls.controlnets import Control, Controls, ControlSpec, canny_edges, load_controls
+from videoedit.diffusion.latents import encode_posterior
+from videoedit.diffusion.prompts import encode_prompts
 from videoedit.errors import InputError, WeightsError
 from videoedit.media.video import read_video, stretch_frames
 from videoedit.models.loading import load_models
@@ -112,6 +114,34 @@ def mini(car):
     controls = load_controls([ControlSpec("canny")], models)
     subject = Translator(models, controls, TranslateConfig(steps=6), FLOW, prompt="a red car in the snow")
     return models, controls, run(subject, car, MINI_KEYS)
+
+
+def test_guidance_leads_from_the_negative_prompt_to_the_prompt(translator, models):
+    subject = translator()
+    for embeds, text in ((subject.prompt_embeds, "a red car"), (subject.negative_embeds, "snow")):
+        torch.testing.assert_close(embeds, encode_prompts(models, [text]))
+
+
+def test_a_saved_state_belongs_to_all_that_made_it(models, controls):
+    def identity(controls=controls, **changes):
+        given = {"prompt": "a red car", "negative_prompt": "snow", "seed": 1} | changes
+        return Translator(models, controls, TranslateConfig(steps=given.pop("steps", 4)), FLOW, **given).identity
+
+    others = [{"prompt": "a cat"}, {"negative_prompt": ""}, {"seed": 2}, {"steps": 5},
+              {"controls": replace(controls, fingerprint="other")}, {"controls": Controls((), "tiny")}]  # fmt: skip
+    assert identity() == identity()
+    assert len({identity(), *(identity(**other) for other in others)}) == 1 + len(others)
+
+
+def test_officially_an_encoding_is_a_draw_of_its_own_for_each_key_frame(translator):
+    subject = translator(compat="official")
+    pixels = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    posterior = encode_posterior(subject.models.vae, pixels[:, None])
+    for count in (0, 3):
+        subject.memory.count = count
+        drawn = posterior.sample(torch.Generator().manual_seed(1 + count))[:, 0]
+        torch.testing.assert_close(subject._encode(pixels), drawn)
+    torch.testing.assert_close(translator()._encode(pixels), posterior.mean[:, 0])
 
 
 def test_constraints_leave_the_anchor_alone(translator, frames, baseline):
