@@ -433,6 +433,16 @@ def test_other_suites_take_tgve_names_where_a_type_has_one(
     assert set(read_results_folder(target / "one", suite)) == {("fish", "sea")}
 
 
+def test_units_that_the_suite_does_not_have_are_named_before_anything_is_written(tmp_path: Path, suite: Suite) -> None:
+    finished(tmp_path / "run", suite)
+    path = tmp_path / "run" / "suite.yaml"
+    fewer = suite.model_copy(update={"clips": suite.clips[1:]})
+    write_text(path, dump_suite(fewer))
+    with pytest.raises(InputError, match=rf"results name {suite.clips[0].id}/.*which suite\.yaml lacks"):
+        export_results(tmp_path / "run", "v2vbench", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_export_refuses_what_it_cannot_do(tmp_path: Path, suite: Suite) -> None:
     with pytest.raises(ConfigError, match="layout 'clips' cannot be exported"):
         export_results(tmp_path, "clips", tmp_path / "out")
