@@ -282,6 +282,7 @@ def test_the_plan_is_the_sum_of_its_stages_plans(config):
     ]  # fmt: skip
     by_name = {stage.name: stage for stage in plan.stages}
     assert by_name["key frames"].what == "3 of 7, every 3"
+    assert by_name["encode"].what.startswith("3 frames ")
     assert by_name["tune"].flops > by_name["invert"].flops > 0 and by_name["propagate 1"].seconds > 0
 
 
