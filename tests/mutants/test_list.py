@@ -63,3 +63,10 @@ def test_a_test_that_is_not_there_is_noticed():
     assert has_test(f"{here}::test_every_fault_can_be_planted")
     assert has_test(f"{here}::test_a_place_that_is_not_there_once_is_named[a-0]")
     assert not has_test(f"{here}::test_no_such") and not has_test("tests/none.py::test_a") and not has_test(here)
+
+
+def test_the_readme_gives_the_figures_of_the_list():
+    text = (ROOT / "tests/mutants/README.md").read_text("utf-8")
+    survivors = [mutant for mutant in MUTANTS if mutant.survives]
+    assert f"{len(MUTANTS)} planted, {len(MUTANTS) - len(survivors)} killed" in text
+    assert all(f"| `{mutant.name}` | {mutant.survives} |" in text for mutant in survivors)
