@@ -33,6 +33,7 @@ LIBRARIES = (
     *("diffusers.models.controlnets.controlnet", "diffusers.schedulers.scheduling_ddim", "torch.utils.flop_counter"),
     *("transformers.models.clip.modeling_clip", "transformers.models.clip.tokenization_clip", "torch.utils.checkpoint"),
 )
+MADE = (".git", ".venv*", ".*_cache", "__pycache__", "build", "dist", "outputs", "demo", "*.egg-info")
 LIMIT = 600  # seconds for the tests of one fault; a fault may make a loop that never ends
 PASSED, FAILED = 0, 1  # pytest's exit statuses
 
@@ -89,17 +90,8 @@ def _tests(tree: Path, tests: list[str], log: Path) -> int:
 
 
 def copy_tree(target: Path) -> None:
-    """The working tree as git sees it: files that are tracked, or new and not ignored."""
-    names = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    ).stdout.decode()
-    for name in sorted(set(filter(None, names.split("\0")))):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
+    """The working tree without what was built or made in it."""
+    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*MADE))
 
 
 def compile_tree(tree: Path) -> None:
