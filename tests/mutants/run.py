@@ -62,8 +62,8 @@ class Run:
                 os._exit(status)
 
     def finished(self) -> int | None:
-        """The exit status of pytest, or None; one that runs beyond the limit is stopped, and has failed."""
-        late = time.monotonic() - self.began > LIMIT
+        """The exit status of pytest, or None; with a fault, one that runs beyond the limit is stopped, and has failed."""
+        late = self.mutant is not None and time.monotonic() - self.began > LIMIT
         if late:
             os.killpg(self.process, signal.SIGKILL)
         process, status = os.waitpid(self.process, 0 if late else os.WNOHANG)
