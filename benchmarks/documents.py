@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ def figure(file: str, group: str, name: str, measure: str, form: str) -> str:
     raise KeyError(f"{file}: {group} / {name} / {measure}")
 
 
+def spread(file: str, name: str, measure: str, form: str, scale: float = 1) -> str:
+    """Median, least and most of a row's values times `scale`."""
+    for row in read_result(RESULTS / f"{file}.json").rows:
+        if (row.name, row.measure) == (name, measure):
+            median, least, most = (form.format(scale * f(row.values)) for f in (statistics.median, min, max))
+            return f"{median} ({least} to {most})"
+    raise KeyError(f"{file}: {name} / {measure}")
+
+
 def side(work: str) -> dict[str, Any]:
     """A row of the comparison with the official programs, measured apart from this project."""
     rows = json.loads((RESULTS / SIDE_BY_SIDE).read_text(encoding="utf-8"))["rows"]
@@ -90,7 +100,14 @@ def blocks() -> jinja2.Template:
         trim_blocks=True,
         autoescape=False,
     )
-    environment.globals |= {"mean": mean, "verdict": verdict, "figure": figure, "side": side, "embedded": embedded()}
+    environment.globals |= {
+        "mean": mean,
+        "verdict": verdict,
+        "figure": figure,
+        "spread": spread,
+        "side": side,
+        "embedded": embedded(),
+    }
     return environment.get_template("documents.md.j2")
 
 
