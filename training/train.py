@@ -26,7 +26,20 @@ from training.tokenizer import caption_corpus, train_tokenizer
 from training.vocabulary import SUBJECT_LIST
 
 TRAINED = ("unet", "vae", "clip", "judge", "locator", "controlnet")
-STAGES = ("render", "text", "unet", "vae", "clip", "judge", "locator", "controlnet", "export", "clips", "evaluate")
+STAGES = (
+    "render",
+    "text",
+    "unet",
+    "vae",
+    "clip",
+    "judge",
+    "locator",
+    "controlnet",
+    "eyes",
+    "export",
+    "clips",
+    "evaluate",
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +51,9 @@ class Plan:
     real_clips: list[Path]
     workers: int
     train_count: int = 60_000
-    judge_count: int = 16_000
+    judge_count: int = 12_000
+    locator_count: int = 6_000
+    empty_count: int = 3_000
     fresh_count: int = 2_000
     clips_count: int = 24_000  # frames, CLIP of each clip
     redrawn_count: int = 2_500
@@ -61,6 +76,9 @@ class Plan:
 
     def clip_renders(self) -> Renders:
         return self.renders("clips", self.clips_count, False)
+
+    def empty_renders(self) -> Renders:
+        return self.renders("empty", self.empty_count, None)
 
     def fresh_renders(self) -> Renders:
         return self.renders("fresh", self.fresh_count, None)
@@ -105,16 +123,21 @@ def run_clip(plan: Plan) -> None:
 
 
 def run_judge(plan: Plan) -> None:
-    judge.train(plan.renders("judge", plan.judge_count, None), plan.work, seconds=plan.judge)
+    judge.train(plan.renders("judge", plan.judge_count, None), plan.empty_renders(), plan.work, seconds=plan.judge)
 
 
 def run_locator(plan: Plan) -> None:
-    locator.train(plan.renders("judge", plan.judge_count, None), plan.work, seconds=plan.locator)
+    seen = plan.renders("locator", plan.locator_count, None)
+    locator.train(seen, plan.empty_renders(), plan.work, seconds=plan.locator)
 
 
 def run_controlnet(plan: Plan) -> None:
     finished = export.load_unet(plan.work)
     controlnet.train(plan.work, finished, plan.train_count, seconds=plan.controlnet, workers=plan.workers)
+
+
+def run_eyes(plan: Plan) -> None:
+    export.export_eyes(judge.load(plan.work), locator.load(plan.work), plan.target / "judge")
 
 
 def run_export(plan: Plan) -> None:
