@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: demo demo-rerender test check lint quick-tests slow-tests format fuzz bench bench-page wheel-test clean
+.PHONY: demo demo-rerender test check lint quick-tests slow-tests mutants mutants-fast format fuzz bench bench-page docs wheel-test clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,12 @@ fuzz: $(READY)  ## N inputs as strangers might send them, of every kind, and a t
 slow-tests: $(READY)
 	$(PYTEST) -m slow
 
+mutants: $(READY)  ## plant every fault of tests/mutants, one at a time, and see whether the tests notice
+	$(BIN)/python tests/mutants/run.py
+
+mutants-fast: $(READY)  ## the third of them that CI plants
+	$(BIN)/python tests/mutants/run.py --fast
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -46,6 +52,9 @@ bench: $(READY)  ## speed and memory; results go to benchmarks/results
 
 bench-page: $(READY)  ## one page that plots every result
 	$(BIN)/python benchmarks/page.py
+
+docs: $(READY)  ## every figure in the documents, out of the result files
+	$(BIN)/python benchmarks/documents.py
 
 wheel-test:  ## the built wheel, in an empty environment, runs the smoke configs
 	bash tests/packaging/wheel_smoke.sh

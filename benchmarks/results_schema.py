@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 RESULTS = Path(__file__).parent / "results"
+SIDE_BY_SIDE = "side_by_side.json"  # measured apart from the project, in its own form
 Better = Literal["lower", "higher", "one", "none"]  # "one": the nearer to 1; "none": a description
 TOLERANCE = 0.01  # of a ratio; numbers are written with four digits
 
@@ -141,7 +142,7 @@ def read_result(path: Path) -> Result:
 
 
 def result_files() -> list[Path]:
-    return sorted(RESULTS.glob("*.json"))
+    return sorted(path for path in RESULTS.glob("*.json") if path.name != SIDE_BY_SIDE)
 
 
 def as_text(result: Result) -> str:

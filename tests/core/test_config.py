@@ -8,6 +8,7 @@ from tuneavideo.config import TuneAVideoConfig
 from videoedit.config import (
     annotated_yaml,
     build_config,
+    deciding,
     dump_yaml,
     parse_assignments,
     parse_yaml,
@@ -86,3 +87,9 @@ def test_yaml_builds_no_objects_and_names_the_line(tmp_path: Path):
 def test_paths_in_a_file_start_at_its_folder(tmp_path: Path):
     config = build_config(TuneAVideoConfig, {"clip": "clips/a.mp4"}, base=tmp_path)
     assert config.clip == tmp_path / "clips/a.mp4"
+
+
+def test_settings_of_how_alone_decide_nothing():
+    values = deciding(TuneAVideoConfig())
+    assert "anyway" not in values and "checkpoint_every" not in values["tune"]
+    assert values["seed"] == 33 and values["tune"]["prompt_dropout"] == 0.0 and values["model"] == "mini"

@@ -74,6 +74,16 @@ def test_maps_have_the_size_of_the_frame_and_three_channels():
     assert condition.shape == (1, 3, 32, 32) and condition.min() >= 0 and condition.max() <= 1
 
 
+def test_a_map_becomes_numbers_from_0_to_1():
+    picture = np.zeros((2, 3, 3), np.uint8)
+    picture[0, 1], picture[1, 2] = 255, (51, 102, 153)
+    condition = map_to_condition(picture)
+    assert condition.shape == (1, 3, 2, 3) and condition.dtype == torch.float32
+    torch.testing.assert_close(condition[0, :, 0, 1], torch.ones(3))
+    torch.testing.assert_close(condition[0, :, 1, 2], torch.tensor([0.2, 0.4, 0.6]))
+    assert condition[0, :, 0, 0].eq(0).all()
+
+
 def test_residuals_are_summed_with_their_scales():
     """[uncond, cond] in one batch; two ControlNets are the sum of each, half the scale is half the residual."""
     latents, embeds = (torch.randn(2, *shape, generator=torch.Generator().manual_seed(i)) for i, shape in

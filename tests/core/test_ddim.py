@@ -9,7 +9,16 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from videoedit.diffusion.ddim import Schedule, add_noise, as_ddim, ddim_inverse_step, ddim_step, predict_eps, predict_x0
+from videoedit.diffusion.ddim import (
+    Schedule,
+    add_noise,
+    as_ddim,
+    ddim_inverse_step,
+    ddim_step,
+    dynamic_threshold,
+    predict_eps,
+    predict_x0,
+)
 from videoedit.errors import ConfigError
 from videoedit.testing import SD_SCHEDULER as SD
 
@@ -50,6 +59,14 @@ def test_clipping_and_thresholding_are_those_of_diffusers(extra):
     ours, theirs = ddim_step(schedule, sample, output, 501), scheduler.step(output, 501, sample).prev_sample
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
     assert not torch.allclose(ours, ddim_step(Schedule.from_scheduler(SD, 20), sample, output, 501), atol=1e-3)
+
+
+def test_thresholding_leaves_small_values_as_they_are():
+    small = torch.linspace(-0.4, 0.4, 24).view(2, 3, 4)
+    assert torch.equal(dynamic_threshold(small, 0.5, 2.0), small)
+    large = 10 * small
+    limit = torch.quantile(large.abs().flatten(1), 0.5, dim=1).clamp(1, 2).view(2, 1, 1)
+    torch.testing.assert_close(dynamic_threshold(large, 0.5, 2.0), large.clamp(-limit, limit) / limit)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
@@ -103,6 +120,7 @@ def test_other_schedulers_are_read_for_their_betas(name):
     assert schedule.clip is None
     if name == "PNDMScheduler":
         assert schedule == Schedule.from_scheduler(SD, 20)
+        assert schedule == Schedule.from_scheduler(known | {"_class_name": name}, 20)  # as files of old versions say it
 
 
 def test_what_cannot_be_sampled_is_refused_in_one_line():

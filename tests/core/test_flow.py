@@ -130,6 +130,14 @@ def test_resizing_scales_the_vectors() -> None:
     assert torch.allclose(resized[:, 0], torch.tensor(2.0)) and torch.allclose(resized[:, 1], torch.tensor(18.0))
 
 
+def test_borders_coincide_where_a_flow_is_resized():
+    """Half the columns lie between two old ones each, not on the first and the last."""
+    flow = torch.zeros(1, 2, 2, 4)
+    flow[:, 0] = torch.tensor([0.0, 1.0, 2.0, 3.0])
+    torch.testing.assert_close(resize_flow(flow, (2, 2))[0, 0], torch.tensor([[0.25, 1.25]] * 2))
+    torch.testing.assert_close(resize_flow(flow, (8, 2))[0, 0, 0, :4], torch.tensor([0.0, 0.5, 1.5, 2.5]))
+
+
 def test_resizing_there_and_back_keeps_a_smooth_flow() -> None:
     flow = smooth(0, 3.0)
     there = resize_flow(flow, (120, 80))

@@ -76,6 +76,15 @@ def tiny_raft(**kwargs) -> Raft:
     return Raft("small", raft_small(weights=None).state_dict(), device="cpu", **kwargs)
 
 
+def test_raft_sees_red_green_and_blue_from_minus_1_to_1() -> None:
+    raft, seen = tiny_raft(), []
+    raft.network.register_forward_pre_hook(lambda _, pictures: seen.extend(pictures))
+    first, second = shifted(2, 1, 128, 136)
+    raft(first, second)
+    for picture, given in zip((first, second), seen, strict=True):
+        torch.testing.assert_close(given[0].permute(1, 2, 0), torch.from_numpy(picture.copy()).float() / 127.5 - 1)
+
+
 @pytest.mark.parametrize(("height", "width"), [(128, 136), (131, 150), (36, 64)])
 def test_raft_takes_pictures_of_any_size(height: int, width: int) -> None:
     flow = tiny_raft()(texture(height, width), texture(height, width))

@@ -93,3 +93,15 @@ def test_network_runs_in_the_dtype_of_the_embeddings():
 def test_embeddings_that_do_not_match_are_refused(network):
     with pytest.raises(ShapeError, match="differ"):
         guided(network, PROMPT, random(1, 5, 16), 3.0)
+
+
+def test_guidance_is_added_in_float32_whatever_the_network_runs_in():
+    cond, uncond = random(1, 4, seed=3).bfloat16(), random(1, 4, seed=4).bfloat16()
+
+    def predict(latents, t, embeds):
+        return torch.cat([uncond, cond])[: len(latents)] if len(latents) == 2 else cond
+
+    text = torch.zeros(1, 6, 16, dtype=torch.bfloat16)
+    result = guided(predict, text, text, 7.3)(random(1, 4), 400)
+    assert result.dtype == torch.float32
+    assert torch.equal(result, uncond.float() + 7.3 * (cond.float() - uncond.float()))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from videoedit.diffusion.latents import (
+    Posterior,
     decode,
     encode,
     encode_posterior,
@@ -69,6 +70,12 @@ def test_posterior_is_the_vae_distribution_scaled(vae):
     assert not torch.equal(draws[7], draws[8])
 
 
+def test_a_draw_is_the_mean_and_so_many_deviations():
+    mean, std = torch.zeros(1, 1, 4, 2, 2), torch.full((1, 1, 4, 2, 2), 3.0)
+    noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(Posterior(mean + 1, std).sample(torch.Generator().manual_seed(5)), 1 + 3 * noise)
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -112,3 +119,7 @@ def test_wrong_shapes_are_named(vae):
 def test_overflow_is_reported_and_not_passed_on(vae):
     with pytest.raises(MethodError, match="overflowed"):
         decode(vae, torch.full((1, 1, 4, 8, 8), float("inf")))
+    one_of_two = torch.zeros(1, 2, 4, 8, 8)
+    one_of_two[:, 1, 0, 0, 0] = float("inf")
+    with pytest.raises(MethodError, match="overflowed"):
+        decode(vae, one_of_two)

@@ -12,13 +12,14 @@ import pytest
 from tuneavideo.adapter import load_adapter
 from tuneavideo.config import TuneAVideoConfig
 from tuneavideo.unet_folder import load_inv_latents
+from videoedit import limits
 from videoedit.cli import main
 from videoedit.config import build_config, parse_assignments, read_yaml, set_value
 from videoedit.errors import ConfigError, InputError, WeightsError, printable
 from videoedit.evaluation.results import UnitResult
 from videoedit.media.images import read_image, write_image
 from videoedit.media.video import write_video
-from videoedit.models.weights import check_part
+from videoedit.models.weights import check_part, read_config
 from videoedit.runs.preview import Preview
 from videoedit.runs.progress import Events, Progress
 from videoedit.testing import panning
@@ -188,3 +189,37 @@ def test_a_preview_grows_and_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(preview._pictures) <= 24
     preview.finish()
     assert not (tmp_path / "preview.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"layers_per_block": 256}, None),
+        ({"layers_per_block": [2, 257]}, "layers_per_block is 257"),
+        ({"inner": {"num_hidden_layers": 1000}}, "num_hidden_layers is 1000"),
+        ({"sample_size": 2**20}, None),
+        ({"block_out_channels": [320, 2**20 + 1]}, "block_out_channels is 1.04858e"),
+    ],
+)
+def test_a_config_builds_no_endless_network(tmp_path: Path, config: dict, said: str | None):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if said is None:
+        assert read_config(tmp_path / "config.json") == config
+        return
+    with pytest.raises(WeightsError, match=f"{said}.*more than any network has"):
+        read_config(tmp_path / "config.json")
+
+
+def test_a_text_file_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "MOST_BYTES", 10)
+    (tmp_path / "a.json").write_text("[1, 2, 34]")
+    assert limits.read_text(tmp_path / "a.json") == "[1, 2, 34]"
+    (tmp_path / "a.json").write_text("[1, 2, 345]")
+    with pytest.raises(ValueError, match="it has 11 bytes, more than the 10 that are read"):
+        limits.read_text(tmp_path / "a.json")
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="needs a device among the files")
+def test_what_is_no_plain_file_is_not_opened():
+    with pytest.raises(ValueError, match="not a regular file"):
+        limits.read_text(Path("/dev/null"))

@@ -118,6 +118,13 @@ def test_the_network_is_torchvisions_alexnet_and_the_distance_that_of_the_paper(
     assert wanted.min() > 0.01
 
 
+def test_maps_are_enlarged_bilinearly():
+    maps = (torch.tensor([[[0.0, 1.0], [2.0, 3.0]]]), torch.full((1, 1, 1), 10.0))
+    where = np.zeros((4, 4), bool)
+    where[1, 1] = True
+    assert distance_inside(maps, where) == pytest.approx(0.25 * 1 + 0.25 * 2 + 10)
+
+
 def test_the_region_is_read_off_the_enlarged_maps() -> None:
     """A layer that is 1 on its left half and 0 on its right, enlarged, is 1 on the left quarter."""
     layer = torch.tensor([[[1.0, 1.0, 0.0, 0.0]] * 4])

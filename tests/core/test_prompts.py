@@ -82,3 +82,14 @@ def test_other_lengths(models, caplog):
 def test_what_is_not_a_list_of_prompts_is_refused(models, prompts):
     with pytest.raises(InputError, match="expected a list of prompts"):
         encode_prompts(models, prompts)
+
+
+def test_an_encoder_that_wants_a_mask_does_not_see_the_padding(models):
+    masked = tiny_text_encoder()
+    masked.config.use_attention_mask = True
+    tokens = models.tokenizer(["a red car"], padding="max_length", max_length=77, return_tensors="pt")
+    with torch.no_grad():
+        expected = masked(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
+    features = encode_prompts(dataclasses.replace(models, text_encoder=masked), ["a red car"])
+    torch.testing.assert_close(features, expected)
+    assert (features - encode_prompts(models, ["a red car"])).abs().max() > 1e-3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -114,6 +116,14 @@ def test_the_page_is_whole_and_asks_nothing_of_the_network(written: Path) -> Non
     assert all(image.get("alt") for image in page.all("img"))
     policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
     assert policy and policy.startswith("default-src 'none'") and "http" not in policy
+
+
+def test_the_policy_lets_the_pages_own_script_run(written: Path) -> None:
+    """A wrong hash would leave a page that only looks whole."""
+    text = written.read_text(encoding="utf-8")
+    (script,) = re.findall(r"<script[^>]*>(.*?)</script>", text, re.DOTALL)
+    hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert len(script) > 100 and re.findall(r"script-src ([^;]*);", text) == [f"'sha256-{hashed}'"]
 
 
 def test_prompts_are_text_whatever_they_hold(written: Path) -> None:

@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler
 
 from videoedit import StepInfo, ddim_sample
 from videoedit.diffusion.ddim import Schedule, add_noise, ddim_step
+from videoedit.diffusion.sampling import steps_within
 from videoedit.testing import SD_SCHEDULER as SD
 from videoedit.testing import tiny_unet
 
@@ -113,4 +114,21 @@ def test_going_on_from_a_step_equals_the_whole_run(fork):
         return smooth(latents, t)
 
     whole = ddim_sample(remember, noise(1, 4, 8, 8), SD, 20)
-    assert torch.equal(ddim_sample(smooth, seen[fork], SD, 20, start=fork), whole)
+    steps = []
+    again = ddim_sample(smooth, seen[fork], SD, 20, callback=lambda info: steps.append(info.step), start=fork)
+    assert torch.equal(again, whole)
+    assert steps == list(range(fork, 20))
+
+
+@pytest.mark.parametrize(
+    ("window", "count", "first", "end"),
+    [
+        ((0.0, 1.0), 7, 0, 7),
+        ((0.5, 0.8), 5, 2, 4),  # all that it touches
+        ((0.0, 0.07), 100, 0, 7),  # 7.000000000000001
+        ((0.58, 1.0), 100, 58, 100),  # 57.99999999999999
+        ((0.3, 0.3), 10, 3, 3),
+    ],
+)
+def test_a_window_holds_the_steps_that_it_touches(window, count, first, end):
+    assert steps_within(window, count) == range(first, end)

@@ -290,6 +290,10 @@ def test_frames_are_stretched_to_a_size() -> None:
     frames[:, :, 20:60] = 200
     assert off(stretch_frames(picture(0), (32, 24)), picture(0)[::2, ::2]) < 4
     assert stretch_frames(frames, (13, 7)).shape == (2, 7, 13, 3)
+    checked = (np.indices((8, 12)).sum(0) % 2 * 200).astype(np.uint8)[..., None].repeat(3, -1)
+    assert (stretch_frames(checked, (6, 4)) == 100).all()  # by area
+    ramp = np.arange(0, 240, 20, dtype=np.uint8)[None, :, None].repeat(8, 0).repeat(3, -1)
+    assert len(np.unique(stretch_frames(ramp, (24, 8)))) > 20  # and smoothly
     with pytest.raises(ConfigError, match="size"):
         stretch_frames(frames, (0, 8))
 

@@ -91,6 +91,8 @@ def test_tgve_comes_in_with_its_parts_types_and_protocol(tgve: Path, tmp_path: P
         ("style", "style"), ("object", "subject"), ("background", "background"), ("multiple", "several")]  # fmt: skip
     assert first.edits[2].prompt == "bmx, B changed, really"
     assert suite.settings["tuneavideo"]["tune"] == {"steps": 500, "learning_rate": 3e-5}
+    assert suite.settings["tuneavideo"]["sample"] == {"steps": 50, "guidance_scale": 12.5}
+    assert suite.settings["tuneavideo"]["invert"] == {"steps": 50}
     assert read_suite(tmp_path / "tgve.yaml").clips == suite.clips
 
 
@@ -429,6 +431,17 @@ def test_other_suites_take_tgve_names_where_a_type_has_one(
     assert [path.name for path in (target / "one/mine/fish").iterdir()] == ["background"]
     assert "left out: fish/red of one failed: no memory" in caplog.text
     assert set(read_results_folder(target / "one", suite)) == {("fish", "sea")}
+
+
+def test_units_that_the_suite_does_not_have_are_named_before_anything_is_written(tmp_path: Path, suite: Suite) -> None:
+    finished(tmp_path / "run", suite)
+    path = tmp_path / "run" / "suite.yaml"
+    data = yaml.safe_load(path.read_text("utf-8"))
+    del data["clips"][suite.clips[0].id]["edits"][suite.clips[0].edits[0].id]
+    write_text(path, yaml.safe_dump(data))
+    with pytest.raises(InputError, match=rf"results name {suite.clips[0].id}/.*which suite\.yaml lacks"):
+        export_results(tmp_path / "run", "v2vbench", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_export_refuses_what_it_cannot_do(tmp_path: Path, suite: Suite) -> None:

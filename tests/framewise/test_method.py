@@ -15,7 +15,8 @@ import torch
 from framewise.method import FramewiseConfig, SampleConfig, edits, first_step
 from videoedit.config import CLIPS, build_config
 from videoedit.diffusion import latents as codec
-from videoedit.diffusion.ddim import Schedule, add_noise
+from videoedit.diffusion.ddim import Schedule, add_noise, ddim_step
+from videoedit.diffusion.prompts import encode_prompts
 from videoedit.errors import ConfigError, InputError
 from videoedit.media.video import probe, read_video, write_video
 from videoedit.models.loading import load_models
@@ -87,6 +88,38 @@ def test_a_frame_is_noised_to_the_strength_and_denoised_from_there(config):
     again = codec.pixels_to_frames(codec.decode(models.vae, left))[0]
     assert visited == [301, 201, 101, 1]
     assert np.abs(frame.astype(int) - again).max() <= 1
+
+
+def test_a_frame_is_guided_from_the_negative_prompt_to_the_prompt(config):
+    """SDEdit's algorithm 1 by plain DDIM steps under classifier-free guidance."""
+    models, frames = tiny_models(), moving_square(1)
+    sample = {"steps": 6, "strength": 0.5, "guidance_scale": 4.0}
+    (frame,) = edited(config(sample=sample, negative_prompt="snow", seed=3), frames, models)
+    prompt, negative = (encode_prompts(models, [text]) for text in ("a red car", "snow"))
+    schedule = Schedule.from_scheduler(models.scheduler, 6)
+    noise = torch.randn((1, 1, 4, 8, 8), generator=torch.Generator().manual_seed(3))[0]
+    latents = codec.encode(models.vae, codec.frames_to_pixels(frames))[0]
+    with torch.no_grad():
+        latents = add_noise(latents, noise, schedule.alpha_bar(schedule.timesteps[3]))
+        for t in schedule.timesteps[3:]:
+            cond, uncond = (models.unet(latents, t, text).sample for text in (prompt, negative))
+            latents = ddim_step(schedule, latents, uncond + 4.0 * (cond - uncond), t)
+    expected = codec.pixels_to_frames(codec.decode(models.vae, latents[None]))[0]
+    assert np.abs(frame.astype(int) - expected).max() <= 1
+
+
+def test_the_defaults_are_sdedits():
+    sample = SampleConfig()
+    assert (sample.steps, sample.guidance_scale, sample.strength) == (50, 7.5, 0.6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed": 1}, {"negative_prompt": "snow"}, {"sample": {"steps": 4, "strength": 0.5}}, {"video": {"num_frames": 4}}],
+    ids=str,
+)
+def test_an_edit_needs_all_that_it_follows_from(config, baseline: Path, changes):
+    assert plan_run("framewise", config(**changes), baseline).status["write a red car"].startswith("made: ")
 
 
 @pytest.mark.parametrize(("strength", "run"), [(1.0, 10), (0.6, 6), (0.01, 1)])

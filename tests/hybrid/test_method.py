@@ -196,6 +196,36 @@ def test_with_the_truth_the_figures_say_how_near_it_is(config, baseline: Path, c
     assert (edit_of(tmp_path / "r") == edit_of(baseline)).all()
 
 
+@pytest.mark.parametrize(
+    ("changes", "made"),
+    [
+        ({}, None),
+        ({"negative_prompt": "snow"}, "edit a red square"),
+        ({"seed": 1}, "tune"),
+        ({"network": {"attention": "full"}}, "tune"),
+        ({"source_prompt": "snow"}, "tune"),
+        ({"invert": {"steps": 3}}, "invert"),
+        ({"keyframes": {"interval": 2}}, "key frames"),
+        ({"propagate": {**FAST, "blend": "select"}}, "propagate a red square"),
+    ],
+    ids=str,
+)
+def test_a_changed_setting_is_seen_by_the_stage_that_it_belongs_to(
+    config, baseline: Path, changes: dict, made: str | None
+):
+    """The first of the steps that is made; those before it are kept."""
+    status = plan_run("hybrid", config(**changes), baseline).status
+    remade = [name for name, why in status.items() if why != "kept"]
+    assert next(iter(remade), None) == made
+    if made == "edit a red square":
+        assert remade[1] == "key frames a red square"
+
+
+def test_the_default_key_frames_are_the_fewest_that_give_the_most():
+    keyframes = HybridConfig().keyframes
+    assert (keyframes.interval, keyframes.most, keyframes.adaptive) == (None, 24, False)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
@@ -252,6 +282,7 @@ def test_the_plan_is_the_sum_of_its_stages_plans(config):
     ]  # fmt: skip
     by_name = {stage.name: stage for stage in plan.stages}
     assert by_name["key frames"].what == "3 of 7, every 3"
+    assert by_name["encode"].what.startswith("3 frames ")
     assert by_name["tune"].flops > by_name["invert"].flops > 0 and by_name["propagate 1"].seconds > 0
 
 

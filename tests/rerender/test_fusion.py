@@ -17,6 +17,7 @@ from rerender.translation.fusion import (
     flat_region,
     latent_flow,
     latent_mask,
+    match_colors,
     pixel_aware,
     shape_aware,
     soft_mask,
@@ -222,6 +223,14 @@ def test_fidelity_encoding_leaves_cells_alone_that_decode_badly_all_the_same():
     assert_close(latents[..., ~near], compensated[..., ~near])
 
 
+@pytest.mark.parametrize(("off", "is_unfaithful"), [(0.2, False), (0.3, True)])
+def test_a_cell_is_unfaithful_from_a_quarter_on(off, is_unfaithful):
+    """The paper's threshold, which is the default of `fidelity_encode`."""
+    x = torch.zeros(1, 3, 8, 8)
+    latents = fidelity_encode(lambda pixels: pixels[..., ::4, ::4], lambda latents: torch.full_like(x, off), x, 4)
+    assert_close(latents, torch.full((1, 3, 2, 2), 0.0 if is_unfaithful else -off))
+
+
 def test_ten_round_trips_lose_less_with_fidelity_encoding():
     vae, x = LossyVAE(), blocks()
     plain = faithful = x
@@ -240,6 +249,17 @@ def test_fidelity_encoding_fits_a_real_autoencoder():
 
 
 # ------------------------------------------------------------------------------------------------ latents
+
+
+def test_colors_are_matched_and_lightness_is_kept():
+    random = np.random.default_rng(0)
+    frame = random.integers(60, 120, (40, 40, 3), dtype=np.uint8)
+    bright = np.clip(frame[::-1].astype(int) + (90, 70, 20), 0, 255).astype(np.uint8)
+    own, wanted, found = (
+        cv2.cvtColor(x, cv2.COLOR_RGB2LAB).astype(int) for x in (frame, bright, match_colors(frame, bright))
+    )
+    assert np.abs(found[..., 0] - own[..., 0]).mean() < 2 < np.abs(wanted[..., 0].mean() - own[..., 0].mean()) / 5
+    assert np.abs(found[..., 1:].mean((0, 1)) - wanted[..., 1:].mean((0, 1))).max() < 1.5
 
 
 def test_shape_aware_takes_the_anchor_where_it_is_trusted():

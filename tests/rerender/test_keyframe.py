@@ -191,6 +191,20 @@ def test_two_passes_equal_the_official_formulas(toy, strength, shape_end, clip):
             assert (second - first).abs().max() > 0.05
 
 
+@pytest.mark.parametrize(
+    "changed", [{"fusion_strength": 0.8}, {"inner_strength": 0.3}, {"smooth_boundary": False}], ids=str
+)
+def test_every_setting_of_the_pull_reaches_it(toy, changed):
+    results = []
+    for settings in ({}, changed):
+        subject = Subject(toy, TranslateConfig(**settings))
+        subject.run(normal(*SHAPE, seed=50))
+        source, ties, _ = inputs(10)
+        results.append(subject.run(source, ties))
+    assert torch.equal(results[0][1], results[1][1])  # the first pass is not pulled
+    assert not torch.equal(results[0][0], results[1][0])
+
+
 def close(ours, theirs):
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 

@@ -80,6 +80,15 @@ def test_adaptive_puts_key_frames_where_something_happens():
     assert adaptive(changes(frames), 2, 20, cuts=(30,)) == adaptive(changes(frames[:30]), 2, 20) + (30, 39)
 
 
+@pytest.mark.parametrize(("peak", "is_key"), [(2, False), (3, True), (7, True), (8, False)])
+def test_adaptive_leaves_the_smallest_interval_on_either_side(peak, is_key):
+    differences = np.zeros(11)
+    differences[peak] = 9.0
+    keys = adaptive(differences, 3, 6)
+    assert (peak in keys) == is_key
+    assert min(np.diff(keys)) >= 3
+
+
 @pytest.mark.parametrize(("smallest", "largest"), [(0, 5), (5, 4), (5, 8)])
 def test_impossible_adaptive_limits_are_named(smallest, largest):
     with pytest.raises(ConfigError, match=f"{smallest} to {largest} frames"):
@@ -98,6 +107,14 @@ def test_a_flash_is_no_cut():
     frames = moving_square(9, (32, 32))
     frames[4] = 255
     assert scene_cuts(frames) == ()
+
+
+def test_a_shake_is_no_cut():
+    """Much is elsewhere at once, in nearly the same colours."""
+    still = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    shaken = np.roll(still, 9, axis=1)
+    shaken[:4, :4] = 255 - shaken[:4, :4]
+    assert scene_cuts([still] * 4 + [shaken] * 4) == ()
 
 
 def test_cuts_of_a_real_clip():

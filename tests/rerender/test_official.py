@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from rerender.config import RerenderConfig
+from rerender.config import PropagateConfig, RerenderConfig, TranslateConfig
 from rerender.official import import_config, official_size, update_every
 from videoedit.config import build_config
 from videoedit.errors import ConfigError
@@ -142,3 +142,21 @@ def test_our_own_files_pass_through(tmp_path):
     for name, text in (("a.yaml", "prompt: b\n"), ("a.json", '{"prompt": "b"}')):
         (tmp_path / name).write_text(text)
         assert import_config(tmp_path / name) == {"prompt": "b"}
+
+
+def test_our_defaults_are_the_papers():
+    t, p = TranslateConfig(), PropagateConfig()
+    windows = (t.attention_window, t.shape_window, t.fusion_window, t.adain_window)
+    assert windows == ((0.0, 1.0), (0.0, 0.1), (0.5, 0.8), (0.8, 1.0))
+    assert (t.steps, t.guidance_scale, t.strength, t.update_every) == (20, 7.5, 0.75, 1)
+    assert (t.fusion_strength, t.inner_strength, t.smooth_boundary) == (0.5, 0.9, True)
+    assert (t.fidelity, t.inpaint, t.preserve_color, t.freeu) == (True, True, True, (1.0, 1.0, 1.0, 1.0))
+    assert (p.propagator, p.preset, p.blend, p.poisson) == ("patchmatch", "default", "histogram", False)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "suffix", "whole"),
+    [("a cat", "best quality", "a cat, best quality"), ("a cat", "", "a cat"), ("", "best quality", "best quality")],
+)
+def test_a_suffix_follows_the_prompt_after_a_comma(prompt, suffix, whole):
+    assert RerenderConfig(prompt=prompt, prompt_suffix=suffix).full_prompt == whole

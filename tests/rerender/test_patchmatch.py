@@ -12,7 +12,7 @@ import pytest
 from rerender.patchmatch import PRESETS, Preset, fast, reference, synthesize
 from rerender.patchmatch.engine import solve
 from rerender.patchmatch.fast import compiled
-from rerender.patchmatch.problem import RADIUS
+from rerender.patchmatch.problem import RADIUS, doubled
 from videoedit.errors import ConfigError, InputError, ShapeError
 
 DATA = Path(__file__).parents[1] / "data" / "rerender"
@@ -133,6 +133,26 @@ def test_a_start_from_flow_is_used():
 def test_every_setting_of_a_preset_counts(bunny, other):
     style, guides = bunny["style"], guides_of(bunny)
     assert solve(style, guides, BRIEF).image.tobytes() != solve(style, guides, other).image.tobytes()
+
+
+def test_a_change_of_the_stop_threshold_is_searched_on():
+    """Once more with the largest change as the threshold, not with one level more."""
+    style, shown = smooth(0, (20, 21)), smooth(1, (20, 21))
+    guides = [(shown, np.roll(shown, 2, axis=1), 6.0)]
+    one = solve(style, guides, Preset(1, 2, 1, 64))
+    largest = int(np.abs(one.image.astype(int) - one.estimate).max())
+    again, over = (solve(style, guides, Preset(2, 2, stop, 64)) for stop in (largest, largest + 1))
+    assert np.array_equal(again.estimate, one.image)
+    assert np.array_equal(over.estimate, one.estimate) and np.array_equal(over.image, one.image)
+
+
+def test_a_doubled_field_leads_where_the_smaller_one_did():
+    y, x = np.indices((16, 18))
+    same = np.stack([x, y], axis=-1).astype(np.int32)
+    y, x = np.indices((32, 37))
+    expected = np.stack([np.minimum(x, 35), y], axis=-1)
+    inside = slice(6, 26), slice(6, 30)
+    assert np.array_equal(doubled(same, (32, 37))[inside], expected[inside])
 
 
 def test_presets_trade_error_for_time(bunny):

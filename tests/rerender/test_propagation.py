@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from rerender import propagate
+from rerender.patchmatch import synthesize
+from rerender.propagation import guides
 from rerender.propagation.interval import (
     Interval,
     Made,
@@ -118,6 +121,48 @@ def test_patches_follow_the_motion(preset: str):
     for one, truth in zip(made, style[1:], strict=True):
         assert psnr(one.image[None], truth[None]) > psnr(style[:1], truth[None]) + 8
         assert one.error.dtype == np.float32 and one.error.shape == (48, 64)
+
+
+@pytest.mark.parametrize("preset", ["preview", "fast"])
+def test_patches_are_chosen_by_the_four_guides_of_the_paper(preset: str):
+    """Section 4.2, frame by frame: colour 6, edge 0.5, position 2, and time 0.5 from the frame made before."""
+    frames, hidden = panning(4, (40, 24)), torch.zeros(1, 1, 24, 40, dtype=torch.bool)
+    hidden[..., 5:9, 10:20] = True
+    steps = [(frame, replace(motion, occ_bwd=hidden)) for frame, motion in known(frames)]
+    style = edited(frames)[0]
+    start = places = guides.positional_guide(24, 40)
+    before, first = style, frames[0]
+    for made, (frame, motion) in zip(
+        propagate_patchmatch(style, first, steps, preset=preset, seed=3), steps, strict=True
+    ):
+        places = guides.advance_positions(places, motion.bwd, hidden)
+        nearest = places.round().clip(0, (39, 23)).astype(np.int32)
+        before, error = synthesize(
+            style,
+            [
+                (first, frame, 6.0),
+                (guides.edge_guide(first), guides.edge_guide(frame), 0.5),
+                (guides.positional_image(start), guides.positional_image(places), 2.0),
+                (style, guides.advance(before, motion.bwd, hidden), 0.5),
+            ],
+            preset=preset,
+            seed=3,
+            init=nearest if preset == "preview" else None,
+        )
+        assert np.array_equal(made.image, before) and np.array_equal(made.error, error)
+
+
+def test_only_what_the_walk_does_not_show_is_unseen():
+    """The backward occlusion is on the frame that is made; the forward one, on the frame before, says nothing of it."""
+    frames = panning(2)
+    none, some = torch.zeros(2, 1, 1, 48, 64, dtype=torch.bool).unbind()
+    some[..., 20:30, 20:30] = True
+    errors = []
+    for occ_fwd, occ_bwd in ((none, none), (some, none), (none, some)):
+        motion = replace(still(48, 64, -1), occ_fwd=occ_fwd, occ_bwd=occ_bwd)
+        errors.append(next(propagate_flow(frames[0], frames[0], [(frames[1], motion)])).error)
+    assert np.array_equal(errors[0], errors[1])
+    assert (errors[2] - errors[0])[20:30, 20:30].min() > 1e6
 
 
 def test_preset_and_seed_change_something():

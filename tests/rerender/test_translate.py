@@ -13,8 +13,11 @@ import torch
 
 import videoedit
 from rerender.config import TranslateConfig
-from rerender.translation.keyframe import Translator
+from rerender.translation import fusion
+from rerender.translation.keyframe import Reference, Translator
 from videoedit.controls.controlnets import Control, Controls, ControlSpec, canny_edges, load_controls
+from videoedit.diffusion.latents import encode_posterior
+from videoedit.diffusion.prompts import encode_prompts
 from videoedit.errors import InputError, WeightsError
 from videoedit.media.video import read_video, stretch_frames
 from videoedit.models.loading import load_models
@@ -111,6 +114,34 @@ def mini(car):
     controls = load_controls([ControlSpec("canny")], models)
     subject = Translator(models, controls, TranslateConfig(steps=6), FLOW, prompt="a red car in the snow")
     return models, controls, run(subject, car, MINI_KEYS)
+
+
+def test_guidance_leads_from_the_negative_prompt_to_the_prompt(translator, models):
+    subject = translator()
+    for embeds, text in ((subject.prompt_embeds, "a red car"), (subject.negative_embeds, "snow")):
+        torch.testing.assert_close(embeds, encode_prompts(models, [text]))
+
+
+def test_a_saved_state_belongs_to_all_that_made_it(models, controls):
+    def identity(controls=controls, **changes):
+        given = {"prompt": "a red car", "negative_prompt": "snow", "seed": 1} | changes
+        return Translator(models, controls, TranslateConfig(steps=given.pop("steps", 4)), FLOW, **given).identity
+
+    others = [{"prompt": "a cat"}, {"negative_prompt": ""}, {"seed": 2}, {"steps": 5},
+              {"controls": replace(controls, fingerprint="other")}, {"controls": Controls((), "tiny")}]  # fmt: skip
+    assert identity() == identity()
+    assert len({identity(), *(identity(**other) for other in others)}) == 1 + len(others)
+
+
+def test_officially_an_encoding_is_a_draw_of_its_own_for_each_key_frame(translator):
+    subject = translator(compat="official")
+    pixels = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    posterior = encode_posterior(subject.models.vae, pixels[:, None])
+    for count in (0, 3):
+        subject.memory.count = count
+        drawn = posterior.sample(torch.Generator().manual_seed(1 + count))[:, 0]
+        torch.testing.assert_close(subject._encode(pixels), drawn)
+    torch.testing.assert_close(translator()._encode(pixels), posterior.mean[:, 0])
 
 
 def test_constraints_leave_the_anchor_alone(translator, frames, baseline):
@@ -232,7 +263,8 @@ def test_only_motion_back_to_the_reference_counts(translator, frames, baseline):
     assert not np.array_equal(results[1][1], baseline[1])
 
 
-def test_each_reference_has_its_own_mask(translator, frames):
+@pytest.mark.parametrize("inpaint", [False, True])
+def test_each_reference_has_its_own_mask(translator, frames, inpaint):
     """The previous key frame shows through where the anchor is hidden, and nowhere else."""
 
     def last_key(anchor_hidden, previous_hidden):
@@ -241,7 +273,7 @@ def test_each_reference_has_its_own_mask(translator, frames):
             hidden = {(0, 4): anchor_hidden, (2, 4): previous_hidden}.get(indices, False)
             return replace(pair, occ_bwd=torch.full_like(pair.occ_bwd, hidden))
 
-        subject = translator(inpaint=False, shape_window=None)  # the masks serve the blend alone
+        subject = translator(inpaint=inpaint, shape_window=None)  # the masks serve the blend alone
         subject.motion = flow
         return run(subject, frames)[-1]
 
@@ -249,6 +281,52 @@ def test_each_reference_has_its_own_mask(translator, frames):
     assert np.array_equal(results[False, False], results[False, True])
     assert not np.array_equal(results[False, False], results[True, False])
     assert not np.array_equal(results[True, False], results[True, True])
+
+
+@pytest.mark.parametrize("settings", [{}, {"fidelity": False}, {"inpaint": False}], ids=str)
+def test_the_target_is_that_of_the_paper(translator, settings):
+    """Section 4.1.3: the warped anchor over the warped previous result over the first pass's own, well encoded."""
+    subject = translator(**settings)
+    random = torch.Generator().manual_seed(0)
+    direct, previous, anchor = (torch.rand(3, 1, 3, 32, 32, generator=random) / 5 - 0.1).unbind()
+    hidden_previous, hidden_anchor = torch.zeros(2, 1, 1, 32, 32, dtype=torch.bool).unbind()
+    hidden_previous[..., 4:20, 8:28], hidden_anchor[..., 10:30, 12:16] = True, True
+    flow = torch.zeros(1, 2, 32, 32)
+    references = Reference(previous, flow, hidden_previous), Reference(anchor, flow, hidden_anchor)
+    target = subject._target(direct, *references)
+
+    def soft(hidden):
+        return fusion.soft_mask(hidden, 5)  # a latent cell has 4 pixels
+
+    below = (1 - soft(hidden_previous)) * previous + soft(hidden_previous) * direct
+    picture = (1 - soft(hidden_anchor)) * anchor + soft(hidden_anchor) * below
+    unseen = hidden_previous & hidden_anchor if settings.get("inpaint", True) else torch.zeros_like(hidden_anchor)
+    mask = 1 - torch.nn.functional.max_pool2d(soft(unseen), 4)
+    latents = subject._encode(picture)
+    if settings.get("fidelity", True):
+        plain, latents = latents, fusion.fidelity_encode(subject._encode, subject._decode, picture, 4)
+        assert (latents - plain).abs().max() > 0.01
+    torch.testing.assert_close(target.mask, mask)
+    torch.testing.assert_close(target.latents, latents * mask, rtol=0, atol=1e-5)
+
+
+def test_shape_follows_the_anchor_alone(translator, frames):
+    """Rerender-A-Video, section 4.1.2: the predicted x0 takes the anchor's, moved and masked as the anchor is seen."""
+
+    def last_key(seen_from=None, **changes):
+        def flow(*args, indices):
+            pair = FLOW(*args, indices=indices)
+            return replace(pair, **changes) if indices == (seen_from, 4) else pair
+
+        subject = translator(shape_window=(0.0, 1.0), fusion_window=None, adain_window=None, attention_window=None)
+        subject.motion = flow
+        return run(subject, frames)[-1]
+
+    as_it_is = last_key()
+    moved, hidden = {"bwd": torch.full((1, 2, 32, 32), 8.0)}, {"occ_bwd": torch.ones(1, 1, 32, 32, dtype=torch.bool)}
+    for change in (moved, hidden):
+        assert np.array_equal(last_key(2, **change), as_it_is)
+        assert not np.array_equal(last_key(0, **change), as_it_is)
 
 
 def test_a_model_without_finer_layers_cannot_be_loose(translator, caplog):

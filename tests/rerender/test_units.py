@@ -14,8 +14,10 @@ import pytest
 from rerender.config import PropagateConfig
 from rerender.propagation.interval import Interval, intervals
 from rerender.propagation.units import (
+    Blend,
     Context,
     FrameArchive,
+    Unit,
     count_steps,
     make_frames,
     new_archive,
@@ -63,6 +65,36 @@ def test_the_number_of_workers_changes_no_byte(config: PropagateConfig, tmp_path
     one, two, four = (make(tmp_path / str(workers), config, workers) for workers in (1, 2, 4))
     assert np.array_equal(one, two) and np.array_equal(one, four)
     assert (one[1] != KEYS[0]).any() and np.array_equal(one[4], KEYS[4])
+
+
+def made_here(folder: Path, seed: int = 0, **settings) -> np.ndarray:
+    """The frames of the first interval, by its units one after the other in this process."""
+    part, target = PARTS[0], folder / "frames.zip"
+    there = Context(folder / "work", PropagateConfig(**settings), Dis(), seed)
+    with new_archive(there.path(part, "source")) as archive:
+        for frame in part.span:
+            archive.put_raw(frame, FRAMES[frame])
+    for direction, key in part.keys.items():
+        Unit(part, direction, KEYS[key], target).run(there, lambda: None)
+    Blend(part, target).run(there, lambda: None)
+    with FrameArchive(target) as archive:
+        return np.stack([archive.image(frame) for frame in part.frames])
+
+
+def test_every_setting_and_the_seed_reach_the_frames(tmp_path: Path):
+    results = []
+    for number, changed in enumerate(
+        (
+            {"propagator": "flow"},
+            {"propagator": "flow", "poisson": True},
+            {"propagator": "flow", "blend": "select"},
+            {"preset": "preview"},
+            {"preset": "preview", "seed": 1},
+            {"preset": "fast"},
+        )
+    ):
+        results.append(made_here(tmp_path / str(number), **changed).tobytes())
+    assert len(set(results)) == len(results)
 
 
 def test_only_finished_frames_stay_and_only_what_is_missing_is_made_again(calm: np.ndarray, tmp_path: Path):

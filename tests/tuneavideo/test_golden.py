@@ -11,8 +11,11 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
+from tuneavideo import tuning
 from tuneavideo.temporal import transformer_blocks
 from tuneavideo.video_unet import VideoUNet
+from videoedit.diffusion.latents import Posterior
+from videoedit.testing import SD_SCHEDULER
 
 DATA = Path(__file__).parents[1] / "data" / "tuneavideo"
 FORWARD = load_file(DATA / "golden_forward.safetensors")
@@ -224,6 +227,28 @@ def test_official_blocks(run):
     assert GOLDEN["train"]["trainable"].keys() - gradients.keys() == set(expected["no_grad"])
     for name, gradient in gradients.items():
         assert gradient.norm().item() == pytest.approx(expected["grad_norms_step0"][name], rel=1e-3, abs=1e-9)
+
+
+@pytest.mark.parametrize("run", ["A", "B"])
+@pytest.mark.parametrize("blocks", ["all", "official"])
+def test_tune_takes_the_official_steps(run, blocks, monkeypatch):
+    """The official run's random numbers in the place of those that `tune` would draw; all else is its own."""
+    steps = iter(range(3))
+
+    def draw(clip, generator):
+        step = next(steps)
+        t = int(TRAIN["timesteps"][step])
+        return swap(TRAIN["noisy"][step]), t, swap(TRAIN["noise"][step]), clip.prompt_embeds
+
+    monkeypatch.setattr(tuning._Clip, "draw", draw)
+    unet = inflated_officially() if run == "A" else tuned()
+    shape = torch.zeros_like(swap(TRAIN["noisy"][0]))
+    result = tuning.tune(unet, Posterior(shape, shape), TRAIN["ehs"], SD_SCHEDULER, steps=3, train_blocks=blocks)
+    expected = GOLDEN["train"][run if blocks == "all" else f"{run}_ckpt"]
+    assert result.losses == pytest.approx(expected["losses"], abs=LOSS_ATOL)
+    for name, parameter in unet.unet.named_parameters():
+        if blocks == "all" and f"{run}.after3.{name}" in TRAIN:
+            assert torch.allclose(parameter, TRAIN[f"{run}.after3.{name}"], rtol=0, atol=PARAMETER_ATOL)
 
 
 def test_first_step_moves_only_the_output_of_temporal_attention():

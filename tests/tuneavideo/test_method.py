@@ -17,9 +17,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from tuneavideo.config import TuneAVideoConfig
+from tuneavideo.config import EditFramesConfig, TuneAVideoConfig
 from tuneavideo.method import TuneAVideo
+from tuneavideo.tuning import tune
+from tuneavideo.video_unet import VideoUNet
 from videoedit.config import build_config
+from videoedit.diffusion.guidance import guided
+from videoedit.diffusion.inversion import ddim_invert
+from videoedit.diffusion.latents import decode, encode_posterior, frames_to_pixels, pixels_to_frames
+from videoedit.diffusion.prompts import encode_prompts
+from videoedit.diffusion.sampling import ddim_sample
 from videoedit.errors import ConfigError, InputError, OutputError, ShapeError
 from videoedit.media.video import probe, read_video, write_video
 from videoedit.pipeline import plan_run, run_method
@@ -140,6 +147,43 @@ def finished(config, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("finished") / "r"
     run_method("tuneavideo", config(), folder)
     return folder
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"network": {"group_norm": "frame"}}, {"tune": {"steps": 4}}, {"source_prompt": "a car"}, {"seed": 1}],
+    ids=str,
+)
+def test_the_tuning_needs_all_that_it_learns_by(config, finished, changes):
+    status = plan_run("tuneavideo", config(**changes), finished).status
+    assert status["encode"] == "kept" and status["tune"].startswith("made: ")
+
+
+def test_an_edit_is_the_papers_steps_one_by_one():
+    """Tuned on the source prompt, inverted and reconstructed on the empty one, sampled under guidance."""
+    frames, steps = moving_square(3, (32, 32)), 3
+    sections = {"tune": {"steps": 4, "learning_rate": 1e-3}, "invert": {"steps": steps}, "sample": {"steps": steps}}
+    config = build_config(EditFramesConfig, sections)
+    with TuneAVideo(tiny_models(), config, seed=5) as method:
+        method.fit(frames, "a red car")
+        edit = method.sample("a blue dog", "snow", config.sample).tensors["latents"]
+        losses, noise, reconstruction = method.losses, method.noise.tensors["latents"], method.reconstruct()
+
+    models = tiny_models()
+    embed = {text: encode_prompts(models, [text]) for text in ("", "a red car", "a blue dog", "snow")}
+    posterior = encode_posterior(models.vae, frames_to_pixels(frames))
+    with VideoUNet(models.unet, generator=torch.Generator().manual_seed(5), **config.network.model_dump()) as unet:
+        result = tune(unet, posterior, embed["a red car"], models.scheduler, seed=5, **config.tune.model_dump())
+        unet.eval()
+        plain = guided(unet, embed[""], embed[""], 1.0)
+        inverted = ddim_invert(plain, posterior.mean, models.scheduler, steps)[-1]
+        wanted = guided(unet, embed["a blue dog"], embed["snow"], 12.5)
+        assert losses == result.losses
+        torch.testing.assert_close(noise, inverted, rtol=0, atol=1e-4)
+        sampled = ddim_sample(wanted, inverted, models.scheduler, steps)
+        torch.testing.assert_close(edit, sampled, rtol=0, atol=1e-3)
+        back = decode(models.vae, ddim_sample(plain, inverted, models.scheduler, steps))
+        assert np.abs(reconstruction.astype(int) - pixels_to_frames(back)).max() <= 1
 
 
 def test_replaced_contents_are_noticed(config, tmp_path: Path):

@@ -116,6 +116,21 @@ def test_inverted_latents(tmp_path):
     assert torch.equal(load_inv_latents(tmp_path / "inverted.safetensors"), loaded)
 
 
+def test_what_a_stranger_pickled_is_read_only_where_allowed(tmp_path):
+    torch.save(torch.zeros(1, 4, 2, 3, 3), tmp_path / "latents.pt")
+    with pytest.raises(WeightsError, match=r"latents\.pt is a pickle, which can hide programs"):
+        load_inv_latents(tmp_path / "latents.pt")
+
+
+def test_the_defaults_are_the_papers():
+    config = build_config(TuneAVideoConfig, {"model": "folder"})
+    assert (config.tune.steps, config.tune.learning_rate, config.tune.weight_decay) == (500, 3e-5, 1e-2)
+    assert (config.tune.max_grad_norm, config.tune.latent, config.tune.prompt_dropout) == (1.0, "sample", 0.0)
+    assert (config.invert.steps, config.sample.steps, config.sample.guidance_scale) == (50, 50, 12.5)
+    assert (config.network.attention, config.network.group_norm) == ("sparse_causal", "clip")
+    assert (config.network.temporal_mask, config.network.lora_rank, config.seed) == ("none", 0, 33)
+
+
 def test_other_files_are_no_latents(tmp_path):
     with pytest.raises(WeightsError, match="does not exist"):
         load_inv_latents(tmp_path / "none.pt", allow_pickle=True)

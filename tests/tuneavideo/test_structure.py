@@ -132,6 +132,13 @@ def test_without_a_window_it_is_plain_guidance_to_the_bit(network, scale: float)
     assert torch.equal(fast(network, {"features": 0.09, "queries_keys": 0.09}, scale), plain)  # less than half a step
 
 
+@pytest.mark.parametrize(
+    ("start", "steps", "first"), [(0.0, 5, 0), (0.35, 5, 2), (0.3, 5, 2), (0.25, 5, 1), (0.99, 5, 4)]
+)
+def test_a_later_start_is_the_nearest_step(start, steps, first):
+    assert StructureConfig(start=start).first_step(steps) == first
+
+
 def test_a_later_start_leads_closer_to_the_source(network):
     """SDEdit, figure 3: the less noise an edit starts from, the more of the source stays."""
     clip = network[2][0]

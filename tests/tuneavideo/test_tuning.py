@@ -82,7 +82,9 @@ def stop_after(step: int) -> Callable[[int, float], None]:
 # What a step computes
 
 
-def readable_twin(unet: VideoUNet, job: Job, *, steps: int, prediction_type: str) -> list[float]:
+def readable_twin(
+    unet: VideoUNet, job: Job, *, steps: int, prediction_type: str = "epsilon", max_grad_norm: float = 1.0
+) -> list[float]:
     """The official loop on the same random numbers, with torch's plain AdamW."""
     tensors = dict(unet.trainable_parameters("all", "iccv"))
     optimizer = torch.optim.AdamW(tensors.values(), lr=LEARNING_RATE, foreach=False, fused=False)
@@ -99,7 +101,7 @@ def readable_twin(unet: VideoUNet, job: Job, *, steps: int, prediction_type: str
         loss = (unet(signal_scale * x0 + noise_scale * noise, t, job.prompt) - target).pow(2).mean()
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(tensors.values(), 1.0)
+        torch.nn.utils.clip_grad_norm_(tensors.values(), max_grad_norm)
         optimizer.step()
         losses.append(loss.item())
     return losses
@@ -117,6 +119,17 @@ def test_equals_the_readable_loop(prediction_type: str) -> None:
         torch.testing.assert_close(values(ours)[name], value, rtol=0, atol=1e-5)
     changed = {name for name, value in values(ours).items() if not torch.equal(value, before[name])}
     assert changed == {name for name, _ in make_unet().trainable_parameters("all", "iccv")}
+
+
+def test_gradients_are_clipped_to_their_norm() -> None:
+    """As in the readable loop, and unlike a tuning whose gradients stay below the norm."""
+    ours, theirs, unclipped = make_unet(), make_unet(), make_unet()
+    Job().run(ours, steps=5, max_grad_norm=1e-6)
+    readable_twin(theirs, Job(), steps=5, max_grad_norm=1e-6)
+    Job().run(unclipped, steps=5)
+    for name, value in values(theirs).items():
+        torch.testing.assert_close(values(ours)[name], value, rtol=0, atol=1e-5)
+    assert max(float((values(ours)[name] - value).abs().max()) for name, value in values(unclipped).items()) > 1e-4
 
 
 def test_learns() -> None:
@@ -172,6 +185,24 @@ def test_prompt_dropout() -> None:
     assert len(half) == 6
     with pytest.raises(ConfigError, match="empty_embeds"):
         Job().run(prompt_dropout=0.1)
+
+
+def test_prompt_dropout_is_the_share_on_the_empty_prompt() -> None:
+    """With a learning rate of nothing a step's loss tells which prompt it was on."""
+
+    def losses(share: float, seed: int = 2, empty_seed: int = 5) -> list[float]:
+        empty = Job(prompt_seed=empty_seed).prompt
+        job = Job(prompt_seed=seed)
+        return job.run(steps=12, prompt_dropout=share, empty_embeds=empty, learning_rate=1e-9).losses
+
+    on_prompt, on_empty = losses(0.5, 2, 2), losses(0.5, 5, 5)
+    dropped = []
+    for share in (0.2, 0.8):
+        steps = list(zip(losses(share), on_prompt, on_empty, strict=True))
+        assert all(abs(loss - prompt) < 1e-6 or abs(loss - empty) < 1e-6 for loss, prompt, empty in steps)
+        dropped.append({i for i, (loss, prompt, empty) in enumerate(steps) if abs(loss - empty) < abs(loss - prompt)})
+    assert 0 < len(dropped[0]) < 6 < len(dropped[1]) < 12
+    assert dropped[0] < dropped[1]
 
 
 @pytest.mark.parametrize("options", [{"lora_rank": 2}, {"init": "official"}, {"attention": "full"}])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel, UNet2DModel
 
-from tuneavideo.temporal import TemporalAttention
+from tuneavideo.temporal import TemporalAttention, linear
 from tuneavideo.video_unet import VideoUNet
 from videoedit.attention import Patch, attend
 from videoedit.errors import ConfigError, MethodError, ShapeError
@@ -161,7 +161,8 @@ def test_selections():
     }
     assert names(blocks="official") == [name for name in names() if not name.startswith("down_blocks")]
     assert len(names(modules="v1")) == 8 * 4
-    assert any(name.endswith("attn1.to_v.weight") for name in names(modules="v1"))
+    tuned = {name.split(".transformer_blocks.0.")[1].removesuffix(".weight") for name in names(modules="v1")}
+    assert {name for name in tuned if "temp" not in name} == {"attn1.to_k", "attn1.to_v", "attn2.to_q"}
     assert {name.rsplit(".", 2)[-2] for name in names(modules=["norm_temp"])} == {"norm_temp"}
 
 
@@ -243,6 +244,14 @@ def test_new_parameters_come_from_the_generator_alone():
     assert not torch.equal(predict(one), predict(video_unet(init="identity")))
 
 
+def test_new_layers_are_drawn_as_torch_draws_them():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        expected = torch.nn.Linear(12, 20)
+    drawn = linear(12, 20, bias=True, generator=torch.Generator().manual_seed(4))
+    assert torch.equal(drawn.weight, expected.weight) and torch.equal(drawn.bias, expected.bias)
+
+
 def test_temporal_attention_is_no_attention_site():
     assert video_unet().unet.attn_processors.keys() == tiny_unet().attn_processors.keys()
 
@@ -310,3 +319,7 @@ def test_other_networks_are_refused():
         VideoUNet(UNet2DModel(**plain, norm_num_groups=4))
     with pytest.raises(MethodError, match="text-to-image"):
         VideoUNet(UNet2DConditionModel(**plain, norm_num_groups=4, mid_block_type=None))
+    more_than_a_prompt = tiny_unet()
+    more_than_a_prompt.register_to_config(addition_embed_type="text_time")
+    with pytest.raises(MethodError, match="more than a prompt"):
+        VideoUNet(more_than_a_prompt)

@@ -124,8 +124,8 @@ def _draws(n: int) -> np.ndarray:
 def compare(results: Results, metric: str, first: str, second: str, type: str = ALL) -> Paired:
     """Two methods on the edits that both have (matched by clip, edit and seed).
 
-    p is corrected for all pairs of methods in the same column (this metric, this type), because the best-looking
-    pair of a table is usually the one that is asked about. `metric` may leave out its version if only one is there.
+    p is that of `compare_all`; a sanity row that is asked for joins the pairs. `metric` may leave out its version if
+    only one is there.
     Raises ConfigError for unknown names, and where one of the two has no figure of this very metric id.
     """
     metric = find_metric(results, metric)
@@ -142,25 +142,28 @@ def compare(results: Results, metric: str, first: str, second: str, type: str = 
 def compare_all(
     results: Results, metrics: Iterable[str], type: str = ALL, *, methods: Sequence[str] | None = None
 ) -> list[Paired]:
-    """Every pair of methods by each metric; p is corrected over all of them together (Holm 1979).
+    """Every pair of methods by each metric; p is corrected over the pairs of one metric and type (Holm 1979).
 
-    Metrics that only describe (edit strength) rank nobody: they are corrected apart and cost the others nothing.
-    `methods`: those of the results without the sanity rows.
+    That is the family everywhere, because the best-looking pair of a column is usually the one that is asked about;
+    so p does not depend on what other metrics are shown. `methods`: those of the results without the sanity rows.
     """
     methods = editing_methods(results) if methods is None else methods
     units = [unit for unit in _of_type(results, type) if unit.status == "done"]
-    pairs = []
+    pairs: list[Paired] = []
     for metric in metrics:
-        for first, second in itertools.combinations(methods, 2):
-            pairs.append(_pair(results, metric, type, first, second, units))
-    for ranks in (True, False):
-        tested: dict[int, float] = {}  # index of a pair -> its p
-        for index, pair in enumerate(pairs):
-            if pair.p_alone is not None and (results.metrics[pair.metric].better != "none") == ranks:
-                tested[index] = pair.p_alone
-        for index, p in zip(tested, holm(list(tested.values())), strict=True):
-            pairs[index] = dataclasses.replace(pairs[index], p=p, winner=_winner(results, pairs[index], p))
+        family = [_pair(results, metric, type, *two, units) for two in itertools.combinations(methods, 2)]
+        pairs += _corrected(results, family)
     return pairs
+
+
+def _corrected(results: Results, family: Sequence[Paired]) -> list[Paired]:
+    """The same pairs with p over those that have one, and the winner by it."""
+    corrected = iter(holm([pair.p_alone for pair in family if pair.p_alone is not None]))
+    done = []
+    for pair in family:
+        p = None if pair.p_alone is None else next(corrected)
+        done.append(pair if p is None else dataclasses.replace(pair, p=p, winner=_winner(results, pair, p)))
+    return done
 
 
 def _pair(results: Results, metric: str, kind: str, first: str, second: str, units: Sequence[UnitResult]) -> Paired:

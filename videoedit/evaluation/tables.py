@@ -45,7 +45,7 @@ def to_latex(results: Results, *, types: str = ALL, metrics: Sequence[str] | Non
 
     `metrics`: the headline metrics. Whatever is chosen, the measures of edit strength stand first: an edit that does
     nothing is perfectly smooth. The sanity rows stand apart, above the methods. A figure is bold only if its method
-    beats every other one in the paired test, corrected over the whole table.
+    beats every other one in the paired test, corrected over the pairs of its column.
     """
     columns = table_metrics(results, metrics)
     rows = summarize(results, types=types)
@@ -185,7 +185,7 @@ def _caption(results: Results, kind: str, columns: Sequence[str], rows: Sequence
     sentences = [
         rf"Suite \texttt{{{escape(results.suite)}}}, {what} ($n$ = {edits}): means with 95\% bootstrap intervals.",
         "Metrics: " + ", ".join(rf"\texttt{{{escape(name)}}}" for name in columns) + ".",
-        r"Bold: better than every other method (paired Wilcoxon signed-rank test, Holm-corrected, $p < 0.05$).",
+        r"Bold: better than every other method (paired Wilcoxon signed-rank test, Holm by column, $p < 0.05$).",
     ]
     if failed:
         sentences.append(f"Failed units, left out: {', '.join(failed.values())}.")
