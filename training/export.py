@@ -121,7 +121,6 @@ def export_eyes(judge: nn.Module, locator: nn.Module, target: Path) -> None:
     for name, model in (("judge", judge), ("locator", locator)):
         kept = {}
         for key, value in model.state_dict().items():
-            if value.is_floating_point():
-                kept[key] = value.half().contiguous()
+            kept[key] = (value.half() if value.is_floating_point() else value).contiguous()
         metadata = {"subjects": ",".join(SUBJECT_LIST)} if name == "judge" else None
         save_file(kept, target / f"{name}.safetensors", metadata=metadata)

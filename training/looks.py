@@ -42,6 +42,8 @@ def boxed(pixels: Tensor, masks: Tensor | None, rng: np.random.Generator) -> Ten
         left, top = int(rng.integers(0, size - width)), int(rng.integers(0, size - height))
         if masks is not None:
             rows, columns = torch.nonzero(masks[index, 0] > 0.02, as_tuple=True)
+            if not len(rows):
+                continue
             left, top = int(columns.min()), int(rows.min())
             width, height = int(columns.max()) + 1 - left, int(rows.max()) + 1 - top
         color = np.array(list(COLOURS.values())[rng.integers(len(COLOURS))]) + rng.normal(0, 12, 3)

@@ -27,19 +27,8 @@ from training.vocabulary import SUBJECT_LIST
 
 TRAINED = ("unet", "vae", "clip", "judge", "locator", "controlnet")
 STAGES = (
-    "render",
-    "text",
-    "unet",
-    "vae",
-    "clip",
-    "judge",
-    "locator",
-    "controlnet",
-    "eyes",
-    "export",
-    "clips",
-    "evaluate",
-)
+    "render", "text", "unet", "vae", "clip", "judge", "locator", "controlnet", "eyes", "export", "clips", "evaluate",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,6 +44,7 @@ class Plan:
     locator_count: int = 6_000
     empty_count: int = 3_000
     fresh_count: int = 2_000
+    nobody_count: int = 500
     clips_count: int = 24_000  # frames, CLIP of each clip
     redrawn_count: int = 2_500
     unet: float = 9000
@@ -137,7 +127,21 @@ def run_controlnet(plan: Plan) -> None:
 
 
 def run_eyes(plan: Plan) -> None:
-    export.export_eyes(judge.load(plan.work), locator.load(plan.work), plan.target / "judge")
+    """Judge and locator into the package, with what they do on renders that neither saw."""
+    target, seeing, finding = plan.target / "judge", judge.load(plan.work), locator.load(plan.work)
+    fresh, nobody = plan.fresh_renders(), plan.renders("fresh-empty", plan.nobody_count, None)
+    apart = locator.distances(locator.locate(finding, fresh.images), fresh.masks)
+    answers = judge.classify(seeing, nobody.images)
+    figures = {
+        "right on fresh renders": judge.accuracy(judge.classify(seeing, fresh.images), fresh.labels),
+        "a subject seen in fresh scenes without": float((answers[:, 0] < len(SUBJECT_LIST)).mean()),
+        "place missed by, share of the width": float(np.nanmedian(apart)),
+        "place missed by less than a tenth": float((apart < 0.1).mean()),
+        "place found in fresh scenes without": float(np.isfinite(locator.locate(finding, nobody.images)[:, 0]).mean()),
+        "renders": {"fresh": len(fresh), "without": len(nobody)},
+    }
+    export.export_eyes(seeing, finding, target)
+    (target / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def run_export(plan: Plan) -> None:

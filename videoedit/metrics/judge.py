@@ -27,7 +27,7 @@ from videoedit.models.words import split_words
 SIZE = 128  # pixels of the pictures that both take
 FACTOR = 4  # pixels of a cell of the locator's map
 LEAST = 0.004  # share of the picture that a subject covers at least
-NEAR = 0.1  # of the frame's width: as far from the path a subject is still on it
+NEAR = 0.05  # share of the frame: so far from the middle half of its true box a subject is still on the path
 CLASSES = (21, 8, 8, 5)  # subjects and none of them, backgrounds, colors and none, styles and none
 
 
@@ -52,7 +52,7 @@ def build_locator() -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(64, 1, 1)).to(memory_format=torch.channels_last)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.cache
 def load_judge(folder: Path = JUDGE) -> tuple[nn.Module, nn.Module, tuple[str, ...]]:
     """Judge, locator and the subjects in the order of the judge's columns; raises WeightsError if they are not here."""
     networks: list[nn.Module] = []
@@ -60,10 +60,10 @@ def load_judge(folder: Path = JUDGE) -> tuple[nn.Module, nn.Module, tuple[str, .
         file = folder / f"{name}.safetensors"
         if not file.is_file():
             raise WeightsError(f"needs the {name}, which is not in this installation; reinstall videoedit")
-        network.load_state_dict({key: value.float() for key, value in load_file(file).items()}, strict=False)
+        network.load_state_dict(load_file(file))
         networks.append(network.eval())
-    with safe_open(folder / "judge.safetensors", "pt") as file:
-        subjects = tuple(file.metadata()["subjects"].split(","))
+    with safe_open(folder / "judge.safetensors", "pt") as opened:
+        subjects = tuple(opened.metadata()["subjects"].split(","))
     return networks[0], networks[1], subjects
 
 
@@ -132,6 +132,7 @@ _UNKNOWN = "the prompt names no subject that the judge knows, or several"
 
 
 def subject_of(sample: Sample) -> Figure:
+    """Share of the frames in which nothing is likelier than the prompt's subject."""
     there = _probabilities(sample)
     if there is None:
         return Figure(math.nan, reason=_UNKNOWN)
@@ -139,23 +140,32 @@ def subject_of(sample: Sample) -> Figure:
 
 
 def subject_confidence_of(sample: Sample) -> Figure:
+    """Mean probability of the prompt's subject."""
     there = _probabilities(sample)
     return Figure(math.nan, reason=_UNKNOWN) if there is None else Figure(float(there.mean()))
 
 
 def path_of(sample: Sample) -> Figure:
+    """Share of the frames in which the subject's center of mass is within `NEAR` of the middle half of its true box."""
     found, wanted = _paths(sample)
-    near = np.nan_to_num(np.linalg.norm(found - wanted, axis=1), nan=1.0) <= NEAR
+    assert sample.boxes is not None
+    height, width = sample.size
+    half = (sample.boxes[:, 2:] - sample.boxes[:, :2]) / (2 * width, 2 * height)
+    beyond = np.maximum(np.abs(found - wanted) - half / 2, 0)
+    near = np.nan_to_num(np.linalg.norm(beyond, axis=1), nan=1.0) <= NEAR
     return Figure(float(near.mean()), tuple(map(float, near)))
 
 
 def motion_of(sample: Sample) -> Figure:
+    """`subject_of` times `agreement` with the true path, over frames with the right subject."""
     if _probabilities(sample) is None:
         return Figure(math.nan, reason=_UNKNOWN)
     found, wanted = _paths(sample)
     there = _is_there(sample)
     moves = agreement(np.where(there[:, None], found, np.nan), wanted)
-    return Figure(float(there.mean()) * moves, reason="the subject's true place does not change")
+    if math.isnan(moves):
+        return Figure(math.nan, reason="the subject's true place does not change")
+    return Figure(float(there.mean()) * moves)
 
 
 def _of_subject(sample: Sample) -> tuple[np.ndarray, int | None]:
