@@ -3,7 +3,8 @@
 Edits are drawn by a seed over the embedded model's words, none left out: for each bundled clip that says where its
 subject is, half of them change the subject and its color, half the place, too. They are edited on the embedded model
 with its preset and each setting below, one tuning a clip; `path_correlation@1` and `path_error@1` (share of the width)
-say how well the edit's subject follows the true path. The first half of each clip's edits is there to choose a setting
+say how well what moves follows the true path, `subject@1` in how many frames the judge sees the right subject, and
+`motion@1` whether that subject moves as it should. The first half of each clip's edits is there to choose a setting
 by, the second half to report it on.
 
 Usage: python benchmarks/bench_motion.py --work FOLDER [--edits 8] [--seed 13]   (goes on where it was stopped)
@@ -26,7 +27,8 @@ from tuneavideo.config import TuneAVideoConfig
 from videoedit.config import build_config
 from videoedit.media.images import contact_rows, write_image
 from videoedit.media.video import read_video
-from videoedit.metrics.subject import measure_subject
+from videoedit.metrics import catalogue, measure
+from videoedit.metrics.sample import Sample
 from videoedit.pipeline import run_method
 
 ROOT = Path(__file__).parents[1]
@@ -46,11 +48,18 @@ PLACES = {
     "underwater": "underwater",
     "forest": "in the forest",
 }
-METRICS: dict[str, Better] = {"path_correlation@1": "higher", "path_error@1": "lower"}
+METRICS: dict[str, Better] = {
+    "motion@1": "higher",
+    "subject@1": "higher",
+    "path_correlation@1": "higher",
+    "path_error@1": "lower",
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "the paper's": {},
     "features, queries, keys": {"structure": {"features": 0.5, "queries_keys": 0.5}},
     "canny 0.5, first half": {"controls": ["canny:0.5"], "control_window": [0.0, 0.5]},
+    "canny 0.5, first third": {"controls": ["canny:0.5"], "control_window": [0.0, 0.33]},
+    "canny 0.3, first half": {"controls": ["canny:0.3"], "control_window": [0.0, 0.5]},
     "both": {
         "structure": {"features": 0.5, "queries_keys": 0.5},
         "controls": ["canny:0.5"],
@@ -74,7 +83,7 @@ def main() -> None:
             boxes = np.array(clip["boxes"])
             if boxes.max() <= 2:
                 boxes = boxes * 128
-            figures[setting][name] = [measure_subject(one, boxes) for one in frames.values()]
+            figures[setting][name] = [measured(one, prompt, boxes) for prompt, one in frames.items()]
     about = {"seed": arguments.seed, "edits": prompts}
     publish("motion", "Motion of edits", rows_of(figures), method=__doc__, settings=about)
 
@@ -104,6 +113,12 @@ def edited(
     return frames
 
 
+def measured(frames: np.ndarray, prompt: str, boxes: np.ndarray) -> dict[str, float]:
+    """The figures of `METRICS`."""
+    sample = Sample(frames, frames, prompt, boxes=boxes)
+    return {name: measure(catalogue.METRICS[name], sample).value for name in METRICS}
+
+
 def rows_of(figures: dict[str, dict[str, list[dict[str, float]]]]) -> Iterator[Row]:
     for setting, by_clip in figures.items():
         for half in ("to choose by", "to report on"):
@@ -113,7 +128,8 @@ def rows_of(figures: dict[str, dict[str, list[dict[str, float]]]]) -> Iterator[R
                 edits += found[:middle] if half == "to choose by" else found[middle:]
             for metric, better in METRICS.items():
                 values = [one[metric] for one in edits]
-                yield row(f"{setting}, {half}", metric, float(np.median(values)), better=better, values=values)
+                middle_of = np.median if metric.startswith("path") else np.mean
+                yield row(f"{setting}, {half}", metric, float(middle_of(values)), better=better, values=values)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,12 @@ from training.vocabulary import (
 SIZE = 128  # pixels
 CHUNK = 250  # pictures per unit of work
 CLIP = 4  # neighbouring pictures of the splits of clips are frames of one clip
-FIRST_SEED = {"train": 0, "judge": 10_000_000, "fresh": 20_000_000, "clips": 30_000_000, "fresh-clips": 40_000_000}
-SECOND_LOOK = {"judge": 0.3}  # share of subjects in Noto's look; elsewhere none
+FIRST_SEED = {
+    "train": 0, "judge": 10_000_000, "fresh": 20_000_000, "clips": 30_000_000, "fresh-clips": 40_000_000,
+    "locator": 50_000_000, "empty": 60_000_000, "fresh-empty": 70_000_000,
+}  # fmt: skip
+SECOND_LOOK = {"judge": 0.3, "locator": 0.3}  # share of subjects in Noto's look; elsewhere none
+NOBODY = Layout(-9, -9, 0.5)  # outside the frame: the splits named "empty" show no subject
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ def draw_scene(art_folder: Path, split: str, index: int, held_out: bool | None) 
     label = random_label(rng, held_out)
     look: art.Look = "noto" if rng.random() < SECOND_LOOK.get(split, 0.0) else "fluent"
     scene = Scene(*words(np.asarray(label)), seed=seed, look=look)
+    if "empty" in split:
+        return scene, NOBODY, [len(SUBJECT_LIST), *label[1:]]
     if "clips" in split:
         return scene, random_moments(rng, scene)[frame], label
     return scene, random_layout(rng, scene, art_folder), label

@@ -15,6 +15,7 @@ from torch import nn
 
 from training import autoencoder, clips, controlnet, judge
 from training.captions import plain_caption
+from training.clip import CLASSES
 from training.dataset import Renders, random_label, resize, words
 from training.device import device
 from training.renderer import Scene
@@ -33,8 +34,8 @@ def held_out_labels(count: int, seed: int = 99) -> np.ndarray:
 def every_subject_labels(each: int = 10, seed: int = 98) -> np.ndarray:
     """Attributes [20 * each, 4]: every subject equally often, the rest at random."""
     rng = np.random.default_rng(seed)
-    rows = np.array([random_label(rng, None) for _ in range(each * judge.CLASSES[0])])
-    rows[:, 0] = np.arange(len(rows)) % judge.CLASSES[0]
+    rows = np.array([random_label(rng, None) for _ in range(each * CLASSES[0])])
+    rows[:, 0] = np.arange(len(rows)) % CLASSES[0]
     return rows
 
 
@@ -145,7 +146,7 @@ def ranking(folder: Path, renders: Renders, count: int = 500, choices: int = 100
         hits.append(float((image[i] @ own[others].T).max() < image[i] @ own[i]))
     result = {f"own caption first of {choices}": float(np.mean(hits))}
     for column, name in enumerate(judge.NAMES):
-        options = range(1 if name in ("colour", "style") else 0, judge.CLASSES[column])
+        options = range(1 if name in ("colour", "style") else 0, CLASSES[column])
         right = []
         for i in (i for i in range(count) if labels[i, column] in options):
             changed = [np.where(np.arange(4) == column, option, labels[i]) for option in options]
@@ -157,7 +158,7 @@ def ranking(folder: Path, renders: Renders, count: int = 500, choices: int = 100
 
 def other_word(rng: np.random.Generator, label: np.ndarray, column: int) -> int:
     """A word for one attribute that ``label`` [4] does not have there; never the absence of a colour or style."""
-    return int(rng.choice([w for w in range(column > 1, judge.CLASSES[column]) if w != label[column]]))
+    return int(rng.choice([w for w in range(column > 1, CLASSES[column]) if w != label[column]]))
 
 
 def agreement(folder: Path, sampler: Sampler, model: nn.Module, art: Path, count: int = 100, frames: int = 4) -> dict:

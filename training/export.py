@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
+from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from training import autoencoder, clip, controlnet, unet
 from training.checkpoint import Checkpoint
+from training.vocabulary import SUBJECT_LIST
 
 
 def load_unet(folder: Path) -> UNet2DConditionModel:
@@ -111,3 +113,14 @@ def image_processor() -> CLIPImageProcessor:
         image_mean=clip.MEAN,
         image_std=clip.STD,
     )
+
+
+def export_eyes(judge: nn.Module, locator: nn.Module, target: Path) -> None:
+    """Write ``judge.safetensors`` and ``locator.safetensors`` into the folder ``target``, in half precision."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name, model in (("judge", judge), ("locator", locator)):
+        kept = {}
+        for key, value in model.state_dict().items():
+            kept[key] = (value.half() if value.is_floating_point() else value).contiguous()
+        metadata = {"subjects": ",".join(SUBJECT_LIST)} if name == "judge" else None
+        save_file(kept, target / f"{name}.safetensors", metadata=metadata)

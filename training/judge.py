@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from pathlib import Path
 
@@ -12,35 +11,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.checkpoint import Checkpoint, wait_while_paused
-from training.clip import CLASSES, augment, pixels_of, soften
+from training.clip import augment, pixels_of, soften
 from training.dataset import SIZE, Renders, resize
 from training.device import autocast
+from training.looks import without_subject, worn
+from videoedit.metrics.judge import CLASSES
+from videoedit.metrics.judge import build_judge as build
 
 REACH = 4  # pixels between two looks
 SHIFTS = ((0, 0), (REACH, REACH), (-REACH, -REACH), (REACH, -REACH), (-REACH, REACH))
 NAMES = ("subject", "background", "colour", "style")
 
 
-def build() -> nn.Sequential:
-    """1 M parameters: pictures [B, 3, 128, 128] in [-1, 1] to one row of logits for all attributes."""
-    layers: list[nn.Module] = []
-    widths = (3, 24, 32, 64, 128, 192)
-    for narrow, wide in itertools.pairwise(widths):
-        layers += [nn.Conv2d(narrow, wide, 3, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
-        if wide > 32:
-            layers += [nn.Conv2d(wide, wide, 3, 1, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
-    head = [nn.Flatten(), nn.Dropout(0.3), nn.Linear(192 * 16, sum(CLASSES))]
-    return nn.Sequential(*layers, *head).to(memory_format=torch.channels_last)
-
-
 def error(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum of the four cross entropies; labels int64 [B, 4]."""
+    """Sum of the four cross entropies; labels int64 [B, 4], of a picture without a subject its first column only."""
     parts = logits.split(CLASSES, 1)
-    return sum(F.cross_entropy(part, labels[:, i], label_smoothing=0.05) for i, part in enumerate(parts))
+    shown = labels[:, 0] < CLASSES[0] - 1
+    total = F.cross_entropy(parts[0], labels[:, 0], label_smoothing=0.05)
+    for i in range(1, 4):
+        total = total + F.cross_entropy(parts[i][shown], labels[shown, i], label_smoothing=0.05)
+    return total
 
 
-def train(renders: Renders, folder: Path, *, seconds: float, batch: int = 128) -> nn.Module:
-    """Train for a budget of CPU seconds."""
+def train(renders: Renders, empty: Renders, folder: Path, *, seconds: float, batch: int = 96) -> nn.Module:
+    """Train for a budget of CPU seconds; a quarter of each batch shows no subject."""
     model = build()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.02, fused=True)
     state = Checkpoint(folder / "judge.pt", model, optimizer)
@@ -53,8 +47,13 @@ def train(renders: Renders, folder: Path, *, seconds: float, batch: int = 128) -
             fade = float(np.cos(np.pi / 2 * min(1, state.seconds / seconds)) ** 2)
             group["lr"] = 3e-3 * min(1, state.samples / 6000 + 0.02) * (0.005 + fade)
         index = np.sort(rng.integers(0, len(renders), batch))
-        labels = torch.from_numpy(renders.labels[index].astype(np.int64))
-        pixels = augment(soften(pixels_of(renders, index, SIZE), rng), rng)
+        nobody = torch.full((batch // 3, 4), CLASSES[0] - 1)
+        labels = torch.cat([torch.from_numpy(renders.labels[index].astype(np.int64)), nobody])
+        pixels = pixels_of(renders, index, SIZE)
+        masks = torch.from_numpy(renders.masks[index])[:, None].float() / 255
+        scenes = pixels_of(empty, np.sort(rng.integers(0, len(empty), batch // 3)), SIZE)
+        blank = without_subject(pixels, masks, scenes, rng)
+        pixels = augment(torch.cat([worn(soften(pixels, rng), rng), blank]), rng)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         with autocast("cpu"):
             logits = model(pixels)

@@ -26,7 +26,9 @@ from training.tokenizer import caption_corpus, train_tokenizer
 from training.vocabulary import SUBJECT_LIST
 
 TRAINED = ("unet", "vae", "clip", "judge", "locator", "controlnet")
-STAGES = ("render", "text", "unet", "vae", "clip", "judge", "locator", "controlnet", "export", "clips", "evaluate")
+STAGES = (
+    "render", "text", "unet", "vae", "clip", "judge", "locator", "controlnet", "eyes", "export", "clips", "evaluate",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,11 @@ class Plan:
     real_clips: list[Path]
     workers: int
     train_count: int = 60_000
-    judge_count: int = 16_000
+    judge_count: int = 12_000
+    locator_count: int = 6_000
+    empty_count: int = 3_000
     fresh_count: int = 2_000
+    nobody_count: int = 500
     clips_count: int = 24_000  # frames, CLIP of each clip
     redrawn_count: int = 2_500
     unet: float = 9000
@@ -61,6 +66,9 @@ class Plan:
 
     def clip_renders(self) -> Renders:
         return self.renders("clips", self.clips_count, False)
+
+    def empty_renders(self) -> Renders:
+        return self.renders("empty", self.empty_count, None)
 
     def fresh_renders(self) -> Renders:
         return self.renders("fresh", self.fresh_count, None)
@@ -105,16 +113,35 @@ def run_clip(plan: Plan) -> None:
 
 
 def run_judge(plan: Plan) -> None:
-    judge.train(plan.renders("judge", plan.judge_count, None), plan.work, seconds=plan.judge)
+    judge.train(plan.renders("judge", plan.judge_count, None), plan.empty_renders(), plan.work, seconds=plan.judge)
 
 
 def run_locator(plan: Plan) -> None:
-    locator.train(plan.renders("judge", plan.judge_count, None), plan.work, seconds=plan.locator)
+    seen = plan.renders("locator", plan.locator_count, None)
+    locator.train(seen, plan.empty_renders(), plan.work, seconds=plan.locator)
 
 
 def run_controlnet(plan: Plan) -> None:
     finished = export.load_unet(plan.work)
     controlnet.train(plan.work, finished, plan.train_count, seconds=plan.controlnet, workers=plan.workers)
+
+
+def run_eyes(plan: Plan) -> None:
+    """Judge and locator into the package, with what they do on renders that neither saw."""
+    target, seeing, finding = plan.target / "judge", judge.load(plan.work), locator.load(plan.work)
+    fresh, nobody = plan.fresh_renders(), plan.renders("fresh-empty", plan.nobody_count, None)
+    apart = locator.distances(locator.locate(finding, fresh.images), fresh.masks)
+    answers = judge.classify(seeing, nobody.images)
+    figures = {
+        "right on fresh renders": judge.accuracy(judge.classify(seeing, fresh.images), fresh.labels),
+        "a subject seen in fresh scenes without": float((answers[:, 0] < len(SUBJECT_LIST)).mean()),
+        "place missed by, share of the width": float(np.nanmedian(apart)),
+        "place missed by less than a tenth": float((apart < 0.1).mean()),
+        "place found in fresh scenes without": float(np.isfinite(locator.locate(finding, nobody.images)[:, 0]).mean()),
+        "renders": {"fresh": len(fresh), "without": len(nobody)},
+    }
+    export.export_eyes(seeing, finding, target)
+    (target / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def run_export(plan: Plan) -> None:

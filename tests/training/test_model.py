@@ -196,7 +196,7 @@ def test_training_waits_for_a_pause_file_to_go(tmp_path):
 def test_the_locator_measures_from_centre_to_centre():
     masks = np.zeros((3, 40, 80), np.uint8)
     masks[0, 10:20, 40:60] = masks[1, 30:40, 0:8] = 255
-    found = locator.centres_of_mass(masks / 255)
+    found = locator.centers_of_mass(masks / 255)
     np.testing.assert_allclose(found[:2], [[50 / 80, 15 / 40], [4 / 80, 35 / 40]])
     assert np.isnan(found[2]).all()
     np.testing.assert_allclose(locator.distances(found[:2] + [0.3, 0.4], masks[:2]), 0.5)

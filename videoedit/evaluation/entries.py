@@ -25,8 +25,8 @@ from videoedit.config import ClipConfig, RunConfig, build_config, deciding, sett
 from videoedit.errors import ConfigError, InputError, MethodError, VideoEditError
 from videoedit.evaluation.results import MethodInfo
 from videoedit.evaluation.runs import claim, output_of, weights_of
-from videoedit.evaluation.sanity import Identity, RoundTrip
-from videoedit.evaluation.statistics import SANITY
+from videoedit.evaluation.sanity import Fake, Identity, RoundTrip
+from videoedit.evaluation.statistics import FAKES, SANITY
 from videoedit.evaluation.suite import Suite, SuiteError, content, nearest
 from videoedit.evaluation.units import Entry, Output, Unit, numbers_of
 from videoedit.files import relative
@@ -66,6 +66,8 @@ def choose_entries(suite: Suite, methods: Iterable[str] | None = None, results: 
         chosen.insert(1, _round_trip(suite, chosen))
     except VideoEditError as error:
         problems.append(f"settings of 'vae': {error}")
+    if all(clip.boxes and edit.truth for clip, edit in suite.pairs):
+        chosen += [Fake(name) for name in FAKES]
     for name, times in Counter(entry.name for entry in chosen).items():
         if times > 1:
             problems.append(f"the name {name!r} stands for two sets of results; give each a name of its own")

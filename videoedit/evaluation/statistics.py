@@ -26,7 +26,9 @@ from videoedit.evaluation.suite import nearest
 if TYPE_CHECKING:
     from videoedit.evaluation.results import Results, UnitResult
 
-SANITY = ("identity", "vae")
+FAKES = ("rectangle", "mosaic", "frozen")
+"""Entries made of the ground truth that no one would take for an edit: where they win, a metric is fooled."""
+SANITY = ("identity", "vae", *FAKES)
 """Entries that edit nothing: what a metric gives for nothing."""
 DRAWS = 10_000
 ALPHA = 0.05
@@ -253,6 +255,30 @@ def _swapped(pair: Paired) -> Paired:
 def editing_methods(results: Results) -> tuple[str, ...]:
     """The methods that edit: all but the sanity rows."""
     return tuple(method for method in results.methods if method not in SANITY)
+
+
+def fooled(results: Results) -> dict[str, list[str]]:
+    """Metric -> the rows of `FAKES` whose mean beats that of the methods' means; metrics without one are left out."""
+    means: dict[str, dict[str, float]] = defaultdict(dict)
+    for row in summarize(results, types=ALL):
+        if row.mean is not None:
+            means[row.metric][row.method] = row.mean
+    found: dict[str, list[str]] = {}
+    for metric, by_method in means.items():
+        better = results.metrics[metric].better
+        edited = [by_method[method] for method in editing_methods(results) if method in by_method]
+        fakes = [name for name in FAKES if name in by_method]
+        if better == "none" or results.metrics[metric].group == "cost" or not edited or not fakes:
+            continue
+        sign = -1 if better == "higher" else 1
+
+        def badness(mean: float, near_one: bool = better == "one", sign: int = sign) -> float:
+            return abs(mean - 1) if near_one else sign * mean
+
+        winners = [name for name in fakes if badness(by_method[name]) < badness(float(np.mean(edited)))]
+        if winners:
+            found[metric] = winners
+    return found
 
 
 def find_metric(results: Results, name: str) -> str:

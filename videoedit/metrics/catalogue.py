@@ -64,12 +64,14 @@ class Metric:
 _PIXELS = "videoedit.metrics.pixels:"
 _MOTION = "videoedit.metrics.motion:"
 _SUBJECT = "videoedit.metrics.subject:"
+_JUDGE = "videoedit.metrics.judge:"
 _PARITY = "videoedit.metrics.parity:"
 _CLIP = "videoedit.metrics.clip_figures:"
 _LPIPS = "videoedit.metrics.lpips:"
 _L14, _B32 = ("clip-vit-large-patch14",), ("clip-vit-base-patch32",)
 _PICKSCORE = ("PickScore_v1", "CLIP-ViT-H-14-laion2B-s32B-b79K")
 _ONLY_RENDERED = "Only for rendered clips, as above."
+_OF_JUDGE = "By the bundled judge, for rendered clips and their 20 subjects."
 
 _OURS = (
     # -- how much was changed: always beside consistency, which doing nothing wins ----------------------------
@@ -146,13 +148,30 @@ _OURS = (
     Metric("path_correlation@1", "Path correlation",
            "Correlation of the subject's movement with the ground-truth path, 1 = the same motion.",
            "higher", ("frames", "boxes"), measure=_SUBJECT + "path_correlation_of", group="motion"),
+    Metric("subject@1", "Right subject",
+           f"Share of the frames in which the prompt's subject is seen rather than another, or none. {_OF_JUDGE}",
+           "higher", ("frames", "prompt"), measure=_JUDGE + "subject_of", group="alignment", weights=("judge",)),
+    Metric("subject_confidence@1", "Right subject, confidence",
+           f"Mean probability of the prompt's subject, 0 to 1. {_OF_JUDGE}",
+           "higher", ("frames", "prompt"), measure=_JUDGE + "subject_confidence_of", group="alignment",
+           weights=("judge",)),
+    Metric("path@1", "On the path",
+           "Share of the frames in which a subject is found in the middle half of its true box, or a twentieth of the "
+           "frame from it. "
+           f"{_OF_JUDGE}",
+           "higher", ("frames", "boxes"), measure=_JUDGE + "path_of", group="motion", weights=("judge",)),
+    Metric("motion@1", "Right subject on the right path",
+           "Share of the frames with the right subject times the likeness of its movement in them to the true one: "
+           f"1 = right throughout; a still picture, a flat box or a mosaic has about 0. {_OF_JUDGE}",
+           "higher", ("frames", "prompt", "boxes"), measure=_JUDGE + "motion_of", group="motion", weights=("judge",),
+           headline=True),
     Metric("appearance_consistency@1", "Appearance consistency",
            "How alike the subject looks in every two frames (colours and shape), 1 = unchanged.",
            "higher", ("frames", "boxes"), measure=_SUBJECT + "appearance_consistency_of", group="consistency"),
     # -- with a CLIP ------------------------------------------------------------------------------------------
     Metric("clip_text@mini", "CLIP text (mini)",
-           "Likeness of the frames to the prompt, by the miniature CLIP. Honest only for the rendered "
-           "subjects, backgrounds, colours and styles that it was trained on.",
+           "Likeness of the frames to the prompt, by the miniature CLIP. Not for ranking: its text tower is the "
+           "embedded generator's, and a third of its pictures were drawn by it. Only for rendered clips.",
            "higher", ("frames", "prompt"), measure=_CLIP + "clip_text_mini_of", group="alignment",
            weights=("mini-clip",), headline=True),
     Metric("clip_text_gain@mini", "CLIP text gain (mini)",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from videoedit.errors import WeightsError
-from videoedit.models.assets import MINI_CLIP
+from videoedit.models.assets import JUDGE, MINI_CLIP
 
 Part = Literal["model", "processor"]
 
@@ -36,7 +36,7 @@ class Weights:
 
 
 CLIP_L14, CLIP_B32, CLIP_H14 = "clip-vit-large-patch14", "clip-vit-base-patch32", "CLIP-ViT-H-14-laion2B-s32B-b79K"
-PICKSCORE, LPIPS, MINI = "PickScore_v1", "lpips", "mini-clip"
+PICKSCORE, LPIPS, MINI, EYES = "PickScore_v1", "lpips", "mini-clip", "judge"
 
 HUB: dict[str, Weights] = {
     weights.name: weights
@@ -65,7 +65,7 @@ HUB: dict[str, Weights] = {
         ),
     )
 }
-WEIGHTS = (*HUB, LPIPS, MINI)
+WEIGHTS = (*HUB, LPIPS, MINI, EYES)
 
 
 def find_weights(name: str, weights_dir: Path | None = None) -> Path:
@@ -77,6 +77,10 @@ def find_weights(name: str, weights_dir: Path | None = None) -> Path:
         if not (MINI_CLIP / "config.json").is_file():
             raise WeightsError("needs the embedded CLIP, which is not in this installation; reinstall videoedit")
         return MINI_CLIP
+    if name == EYES:
+        if not (JUDGE / "judge.safetensors").is_file():
+            raise WeightsError("needs the bundled judge, which is not in this installation; reinstall videoedit")
+        return JUDGE
     if name == LPIPS:
         return _find_lpips(weights_dir)
     if name not in HUB:

@@ -7,6 +7,7 @@ from pathlib import Path
 _ASSETS = Path(__file__).parents[1] / "assets"
 MINI = _ASSETS / "mini"  # the embedded model, in diffusers' layout
 MINI_CLIP = MINI / "clip"  # the CLIP that was trained beside it
+JUDGE = _ASSETS / "judge"  # what names and finds the subject of rendered clips, for measures
 TERMS = "Apache-2.0, trained on pictures made from Fluent Emoji (MIT, Microsoft); see its model card."
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from videoedit.evaluation.results import Results, UnitResult
-from videoedit.evaluation.statistics import ALL, SANITY, Paired, Row, compare_all, editing_methods, summarize
+from videoedit.evaluation.statistics import ALL, SANITY, Paired, Row, compare_all, editing_methods, fooled, summarize
 from videoedit.evaluation.tables import table_metrics
 from videoedit.pages.html import BETTER, duration, memory, number
 
@@ -143,6 +143,11 @@ class View:
 
         return sorted(metrics, key=place)
 
+    @cached_property
+    def fooled(self) -> dict[str, list[str]]:
+        """Metric -> rows that no one would take for an edit and that it puts before the methods."""
+        return fooled(self.results)
+
     @property
     def kinds(self) -> list[str]:
         """The types of edits that there are."""
@@ -161,6 +166,7 @@ class View:
         return {
             "id": name, "title": metric.title, "group": metric.group, "meaning": metric.meaning,
             "arrow": ARROWS[metric.better], "better": BETTER[metric.better],
+            "fooled": " and ".join(self.fooled.get(name, [])),
         }  # fmt: skip
 
     def title(self, name: str) -> str:
