@@ -509,7 +509,7 @@ def test_a_static_clip_gets_no_invented_scores() -> None:
 def test_every_measure_has_a_known_answer() -> None:
     """Those that need weights have theirs in files of their own, where they are held to another implementation."""
     here = Path(__file__).parent
-    weighted = "".join((here / f"test_metrics_{name}.py").read_text() for name in ("clip", "lpips"))
+    weighted = "".join((here / f"test_metrics_{name}.py").read_text() for name in ("clip", "lpips", "judge"))
     held = KNOWN | {name for name, metric in METRICS.items() if metric.weights and f'"{name}"' in weighted}
     assert held == set(METRICS)
 
