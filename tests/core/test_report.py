@@ -142,7 +142,7 @@ def test_edit_and_ground_truth_stand_side_by_side(written: Path) -> None:
 
 def test_measures_have_names_and_meanings(written: Path) -> None:
     text = Page(written.read_text(encoding="utf-8")).text
-    for expected in ("27.12 dB", "∞", "–", "Path error", "Made up", "Honest only for the rendered", "1 min 15 s"):
+    for expected in ("27.12 dB", "∞", "–", "Path error", "Made up", "Not for ranking: its text tower", "1 min 15 s"):
         assert expected in text, expected
     assert text.count("Closeness of the pixels") == 1  # psnr and psnr@1 are one row
     assert "29.97 frames per second" in text and "tune.steps" in text and "Fluent Emoji" in text
